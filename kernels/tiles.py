@@ -1,0 +1,51 @@
+"""The tile layout: a few hundred rows stored column by column."""
+
+from __future__ import annotations
+
+from numba import njit
+
+TILE_ROWS = 256  # 256 rows of float64 residuals are 2 KiB: they stay in L1 beside a column
+LANES = 16  # rows of a tile are a multiple of this, so that no kernel needs a remainder loop
+
+
+def tile_rows(rows: int) -> int:
+    """Rows per tile for data that comes in runs of `rows` rows: at most TILE_ROWS, a multiple of LANES."""
+    return min(TILE_ROWS, -(-max(rows, 1) // LANES) * LANES)
+
+
+def tile_count(n: int, rows: int) -> int:
+    """Number of tiles of `rows` rows that n rows fill."""
+    return -(-n // rows)
+
+
+@njit(cache=True, error_model="numpy")
+def fill_tiles(chunk, start, tiles):
+    """Copy chunk (m, d) to rows start … start + m - 1 of tiles (tiles, d, rows)."""
+    m, d = chunk.shape
+    rows = tiles.shape[2]
+    for i in range(m):
+        t, lane = divmod(start + i, rows)
+        for j in range(d):
+            tiles[t, j, lane] = chunk[i, j]
+
+
+@njit(cache=True, error_model="numpy")
+def gather_rows(tiles, y, weight, offset, picked, to_tiles, to_y, to_weight, to_offset):
+    """Copy the rows `picked` (m,) int64 of a tiled slice to the first m rows of another.
+
+    Both sides have the layout that the package's docstring describes; padding of the target beyond m is
+    set to zero.
+    """
+    rows, to_rows = tiles.shape[2], to_tiles.shape[2]
+    d = tiles.shape[1]
+    to_tiles[:] = 0
+    for i in range(picked.shape[0]):
+        t, lane = divmod(picked[i], rows)
+        to_t, to_lane = divmod(i, to_rows)
+        for j in range(d):
+            to_tiles[to_t, j, to_lane] = tiles[t, j, lane]
+        to_y[to_t, to_lane] = y[t, lane]
+        if weight.shape[0]:
+            to_weight[to_t, to_lane] = weight[t, lane]
+        if offset.shape[0]:
+            to_offset[to_t, to_lane] = offset[t, lane]

@@ -1,0 +1,127 @@
+"""The ranks of a job: the one module that calls MPI.
+
+Every method is a collective unless it says otherwise: all ranks call it, in the same order.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from mpigd.errors import MpigdError
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm, Op
+
+T = TypeVar("T")
+
+
+class Comm:
+    """A communicator with the few collectives that mpigd needs.
+
+    rank, size : this process's number and how many there are.
+    seconds : time that this rank has spent in sums and maxima so far, waiting for others included.
+    """
+
+    def __init__(self, mpi_comm: Intracomm) -> None:
+        # mpi4py initialises MPI when its module is loaded, so it is loaded by those who have a communicator.
+        from mpi4py import MPI
+
+        self._mpi = mpi_comm
+        self._api = MPI
+        self.rank: int = mpi_comm.Get_rank()
+        self.size: int = mpi_comm.Get_size()
+        self.seconds = 0.0
+
+    @classmethod
+    def world(cls) -> Comm:
+        """All ranks that mpirun started."""
+        from mpi4py import MPI
+
+        return cls(MPI.COMM_WORLD)
+
+    def sum(self, buffer: np.ndarray) -> np.ndarray:
+        """Replace a contiguous numeric array by its sum over ranks, in place."""
+        return self._reduce(buffer, self._api.SUM)
+
+    def max(self, buffer: np.ndarray) -> np.ndarray:
+        """Replace a contiguous numeric array by its maximum over ranks, in place."""
+        return self._reduce(buffer, self._api.MAX)
+
+    def _reduce(self, buffer: np.ndarray, op: Op) -> np.ndarray:
+        start = time.perf_counter()
+        self._mpi.Allreduce(self._api.IN_PLACE, buffer, op=op)
+        self.seconds += time.perf_counter() - start
+        return buffer
+
+    def share(self, value: T, root: int = 0) -> T:
+        """The value that rank `root` passes, on every rank."""
+        result: T = self._mpi.bcast(value, root=root)
+        return result
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's value, in rank order, on every rank. For small values only: O(size) memory."""
+        return self._mpi.allgather(value)
+
+    def in_turn(self, action: Callable[[], None]) -> None:
+        """Run an action on each rank, one after the other; if one fails, all raise and the rest is left out."""
+        for turn in range(self.size):
+            with self.agreement():
+                if turn == self.rank:
+                    action()
+
+    @contextmanager
+    def agreement(self) -> Iterator[None]:
+        """Run a block that may fail on some ranks, and have all ranks fail or none.
+
+        If the block raises on any rank, every rank raises the error of the lowest such rank. The block
+        itself must not contain a collective that a failing rank would miss.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as caught:
+            error = caught
+        failed = np.array([self.size if error is None else self.rank])
+        self._mpi.Allreduce(self._api.IN_PLACE, failed, op=self._api.MIN)
+        first = int(failed[0])
+        if first == self.size:
+            return
+        if first == self.rank and error is not None and not isinstance(error, MpigdError):
+            raise error  # a defect of mpigd: `main` ends all ranks with its traceback
+        kind, message = self.share((type(error), str(error)), root=first)
+        agreed: MpigdError = kind(message)
+        agreed.agreed = True
+        raise agreed from error
+
+    @contextmanager
+    def node_leader_first(self) -> Iterator[None]:
+        """Run a block on one rank of each node before the others of that node enter it."""
+        node = self._mpi.Split_type(self._api.COMM_TYPE_SHARED)
+        leader = node.Get_rank() == 0
+        if not leader:
+            node.Barrier()
+        try:
+            yield
+        finally:
+            if leader:
+                node.Barrier()
+            node.Free()
+
+    @staticmethod
+    def host() -> str:
+        """Name of this rank's machine. Not a collective."""
+        return socket.gethostname()
+
+    def leave(self) -> None:
+        """Wait for all ranks, so that none is killed by the launcher while it still has work to do."""
+        self._mpi.Barrier()
+
+    def abort(self, status: int) -> None:
+        """End all ranks at once. Not a collective: one rank is enough."""
+        self._mpi.Abort(status)

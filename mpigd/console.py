@@ -1,0 +1,184 @@
+"""What a person sees on a terminal. Imported by rank 0 alone.
+
+Results go to standard output; progress and messages to standard error.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import Any
+
+from rich.console import Console as Rich
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from mpigd import __version__
+from mpigd.demo import Outcome
+from mpigd.history import Record
+from mpigd.train import Fit
+
+LINE_EVERY = 1.0  # seconds between lines of progress where they can't be drawn in place
+BAR = 30
+MOST_ROWS = 20  # of a table, before its middle is left out
+
+
+class Console:
+    """Draws the progress of a fit and the outcome of every job."""
+
+    def __init__(self) -> None:
+        # A launcher may hand a rank a pseudo-terminal although its own output goes to a file, or a pipe
+        # although it does not: so results are plain text, and only stderr may be drawn on, where it is a
+        # terminal or the launching script says so (TTY_INTERACTIVE=1, which rich looks at).
+        self._out = Rich(force_terminal=False, width=shutil.get_terminal_size((100, 24)).columns, highlight=False)
+        self._err = Rich(stderr=True)
+        self._bar: Progress | None = None
+        self._last_line = 0.0
+
+    def progress(self, record: Record, fraction: float) -> None:
+        """Draw the state of a fit; step 0 begins a new bar."""
+        if not self._err.is_interactive:
+            self._progress_line(record, fraction)
+            return
+        if record.step == 0 or self._bar is None:
+            self.end_progress()
+            columns = (BarColumn(BAR), TaskProgressColumn(), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=self._err)
+            self._bar.add_task("", total=1.0)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=fraction, description=_describe(record))
+
+    def end_progress(self) -> None:
+        """Leave the bar as it is and go on below it."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _progress_line(self, record: Record, fraction: float) -> None:
+        now = time.monotonic()
+        if fraction >= 1.0 or now - self._last_line >= LINE_EVERY:
+            self._last_line = now
+            done = round(BAR * min(fraction, 1.0))
+            bar = "━" * done + "·" * (BAR - done)
+            print(f"{bar} {fraction:4.0%}  {_describe(record)}", file=sys.stderr, flush=True)
+
+    def show(self, outcome: Any) -> None:
+        """Print the outcome of a job."""
+        self.end_progress()
+        if isinstance(outcome, Outcome):
+            self._show_demo(outcome)
+        elif isinstance(outcome, Fit):
+            self._show_fit(outcome)
+        else:
+            self._show_values(outcome)
+
+    def _show_fit(self, fit: Fit) -> None:
+        self._print_coefficients({"coefficient": fit.model})
+        self._out.print(_how_it_ended(fit))
+        self._out.print(_split_of_time(fit.times))
+        self._out.print(f"Written to {fit.run_dir}", soft_wrap=True)
+
+    def _show_values(self, values: dict[str, Any]) -> None:
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for key, value in values.items():
+            table.add_row(key.replace("_", " "), Text(_brief(value)))
+        self._out.print(table)
+
+    def _show_demo(self, outcome: Outcome) -> None:
+        header, shares = outcome.header, outcome.shares
+        hosts = len({share.host for share in shares})
+        self._out.print(
+            f"mpigd {__version__}: Boston housing, {header.n} rows × {header.d} columns, on {len(shares)} rank(s) "
+            f"of {hosts} host(s)\n{outcome.train_rows} rows to train, {header.n - outcome.train_rows} to test\n",
+            highlight=False,
+        )
+        table = Table(title="What each rank owns", title_justify="left", box=None)
+        for column in ("rank", "host", "rows", "blocks"):
+            table.add_column(column, justify="left" if column == "host" else "right")
+        for rank, share in _ends(list(enumerate(shares))):
+            rows = f"{share.start}–{share.stop - 1}" if share.stop > share.start else "none"
+            table.add_row(str(rank), share.host, rows, str(share.blocks))
+        self._out.print(table)
+        self._out.print()
+        self._print_coefficients(outcome.models)
+        self._out.print()
+
+        table = Table(title="Quality and cost", title_justify="left", box=None)
+        table.add_column("")
+        for name in outcome.models:
+            table.add_column(name, justify="right")
+        for index, rows in enumerate(("train", "test")):
+            table.add_row(f"R² on {rows} rows", *(f"{scores[index]['r2']:.6f}" for scores in outcome.scores.values()))
+        distances = [outcome.distance(name) for name in outcome.fits]
+        table.add_row("relative distance from closed form", "", *(f"{whole:.1e}" for whole, _ in distances))
+        table.add_row("  of the worst coefficient", "", *(f"{worst:.1e}" for _, worst in distances))
+        for label, key in (("steps", "steps"), ("passes over the data", "passes")):
+            table.add_row(label, "", *(f"{fit.summary()[key]:g}" for fit in outcome.fits.values()))
+        for phase in ("read", "compute", "comm"):
+            seconds = (f"{fit.times[f'{phase}_seconds']:.3f}" for fit in outcome.fits.values())
+            table.add_row(f"seconds in {phase}", "", *seconds)
+        table.add_row("seconds in all", "", *(f"{fit.times['seconds']:.3f}" for fit in outcome.fits.values()))
+        self._out.print(table)
+        self._out.print()
+        for name, fit in outcome.fits.items():
+            self._out.print(f"{name}: {_how_it_ended(fit)}")
+        self._out.print(f"Written to {outcome.run_dir}", soft_wrap=True)
+
+    def _print_coefficients(self, models: dict[str, Any]) -> None:
+        table = Table(title="Coefficients, for the original columns", title_justify="left", box=None)
+        table.add_column("column")
+        first = next(iter(models.values()))
+        outputs = first.columns()[0].shape[1]
+        for name in models:
+            for k in range(min(outputs, 5)):
+                table.add_column(name if outputs == 1 else f"class {first.classes[k]:g}", justify="right")
+        for j, name in _ends(list(enumerate(first.feature_names))):
+            values = (f"{c:.8g}" for model in models.values() for c in model.columns()[0][j, :5])
+            table.add_row(Text(name), *values)
+        table.add_row("(intercept)", *(f"{c:.8g}" for model in models.values() for c in model.columns()[1][:5]))
+        self._out.print(table)
+        if outputs > 5 or len(first.feature_names) > MOST_ROWS:
+            shape = f"{len(first.feature_names)} × {outputs}"
+            self._out.print(f"… {shape} coefficients in all: see 'mpigd inspect --json' or model.h5")
+
+
+def _describe(record: Record) -> str:
+    return f"step {record.step}, objective {record.objective:.6g}, gradient {record.grad_norm:.1e}"
+
+
+def _how_it_ended(fit: Fit) -> str:
+    reasons = {
+        "gradient": "converged: the gradient fell to the tolerance",
+        "objective": "converged: the objective no longer changes",
+        "passes": "stopped: the budget of passes is spent",
+    }
+    state = fit.state
+    return (
+        f"{reasons[fit.reason]} (objective {state.value:.8g}, gradient norm {state.gradient_norm:.1e}, "
+        f"{state.step} steps, {state.passes:g} passes, learning rate {state.learning_rate:.3g})"
+    )
+
+
+def _split_of_time(times: dict[str, float]) -> str:
+    return (
+        f"{times['seconds']:.3f} s in all: reading {times['read_seconds']:.3f}, "
+        f"computing {times['compute_seconds']:.3f}, communicating {times['comm_seconds']:.3f}"
+    )
+
+
+def _ends(rows: list[Any]) -> list[Any]:
+    """The first and last of many rows."""
+    return rows if len(rows) <= MOST_ROWS else rows[: MOST_ROWS // 2] + rows[-MOST_ROWS // 2 :]
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_brief(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        shown = ", ".join(_brief(item) for item in value[:16])
+        return shown + (f", … ({len(value)})" if len(value) > 16 else "")
+    return str(value)

@@ -1,0 +1,60 @@
+"""Writing files so that a reader sees the old one or the whole new one, never a part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mpigd.errors import OutputError
+
+
+@contextmanager
+def reported(path: Path) -> Iterator[None]:
+    """Turn a failure of the operating system or of HDF5 into an OutputError that names path."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def temporary_name(path: Path) -> Path:
+    """The name, in the same directory, under which path is written before it is complete."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def publish(path: Path) -> None:
+    """Give the complete temporary file its name: flush it to disk, then rename it."""
+    temporary = temporary_name(path)
+    descriptor = os.open(temporary, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary name to write to; it becomes path if the block succeeds and is removed if not."""
+    temporary = temporary_name(path)
+    try:
+        with reported(path):
+            yield temporary
+            publish(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError unless path could be created or replaced. Creates nothing."""
+    parent = path.absolute()
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if parent == path.absolute() and not parent.is_dir():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise OutputError(f"{path}: can't be written: {parent} is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: can't be written: no permission to write in {parent}")

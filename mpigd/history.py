@@ -1,0 +1,73 @@
+"""What is known of a fit while it runs, and when it stops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpigd.errors import DivergenceError
+from mpigd.solvers import State
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of history.jsonl. Times are those of the rank that writes it (0), in seconds since the start."""
+
+    step: int
+    passes: float
+    objective: float
+    grad_norm: float
+    seconds: float
+    read_seconds: float
+    compute_seconds: float
+    comm_seconds: float
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When a fit ends. A function of states alone, so all ranks stop at the same step."""
+
+    tol: float
+    tol_objective: float
+    max_passes: float
+
+    def reason(self, first: State, last: State, state: State) -> str | None:
+        """Why to stop at state, or None. `last` is the state of the record before; equal to state at the start."""
+        if not state.fresh:
+            return None
+        if state.gradient_norm <= self.tol * first.gradient_norm:
+            return "gradient"
+        change = abs(state.value - last.value)
+        if state.step > last.step and change < self.tol_objective * max(abs(state.value), abs(last.value)):
+            return "objective"
+        return "passes" if state.passes >= self.max_passes else None
+
+    def fraction(self, first: State, state: State) -> float:
+        """An estimate of how much of the fit is done, 0 … 1, from the gradient's fall and the budget."""
+        if self.reason(first, first, state):
+            return 1.0
+        fallen = math.log(state.gradient_norm / first.gradient_norm) / math.log(self.tol) if 0 < self.tol < 1 else 0.0
+        return min(max(fallen, state.passes / self.max_passes, 0.0), 1.0)
+
+
+CONVERGED = {"gradient": True, "objective": True, "passes": False}
+
+
+def divergence(first: State, state: State) -> DivergenceError | None:
+    """The error to raise when the iterates have left all reason, or None.
+
+    A step length that is too large multiplies the error at every step, so the objective passes ten times
+    its starting value within a few steps; noise of mini-batches does not take it there.
+    """
+    bounded = bool(np.isfinite(state.theta).all())
+    if state.fresh:
+        bounded = bounded and state.value - first.value <= 10.0 * abs(first.value)
+    if bounded:
+        return None
+    now = f" to {state.value:.6g}" if state.fresh else " without bound"
+    return DivergenceError(
+        f"diverged at step {state.step}: the objective rose from {first.value:.6g}{now} with learning rate "
+        f"{state.learning_rate:.6g}; use --learning-rate auto, or {state.learning_rate / 10:.2g} or less"
+    )

@@ -1,0 +1,109 @@
+"""Fitted models: what they hold, how they predict, how they are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from mpigd_kernels import LOSSES, Loss
+
+from mpigd import __version__
+from mpigd.dataset import open_file
+from mpigd.errors import DataError
+from mpigd.files import written_whole
+
+FORMAT = "mpigd-model-1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A linear model: eta = X coef + intercept.
+
+    coef : (d,) float64, or (d, K) for K classes, on the scale of the original columns.
+    intercept : () or (K,) float64.
+    classes : (0,), (2,) or (K,) float64: the labels that class numbers stand for.
+    result : the numbers of the fit.  config : the options that it was made with.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    loss: Loss
+    feature_names: tuple[str, ...]
+    classes: np.ndarray
+    config: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+
+    def columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients as (d, K) and intercept as (K,), for K = 1 too."""
+        return self.coef.reshape(len(self.coef), -1), self.intercept.reshape(-1)
+
+    def mean(self, eta: np.ndarray) -> np.ndarray:
+        """The expected y, or the probability of each class: (n,) or (n, K), from eta (n, 1 or K)."""
+        mean = self.loss.mean(eta)
+        if self.loss.target == "binary":
+            return np.hstack([1.0 - mean, mean])
+        return mean if self.loss.target == "classes" else mean[:, 0]
+
+    def label(self, mean: np.ndarray) -> np.ndarray:
+        """What `predict` answers, (n,): the most probable class, or the expected y itself."""
+        return self.classes[np.argmax(mean, axis=1)] if len(self.classes) else mean
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Predict the rows of X (n, d), without MPI: class labels, or expected y; shape (n,).
+
+        >>> slope = Model(np.array([2.0]), np.array(1.0), LOSSES["squared"], ("x",), np.zeros(0))
+        >>> slope.predict(np.array([[0.0], [3.0]]))
+        array([1., 7.])
+        """
+        coef, intercept = self.columns()
+        return self.label(self.mean(np.asarray(X, np.float64) @ coef + intercept))
+
+    def save(self, path: Path) -> None:
+        """Write an HDF5 file: datasets coef, intercept, classes, feature_names; attributes for the rest."""
+        with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+            file["coef"], file["intercept"], file["classes"] = self.coef, self.intercept, self.classes
+            file.create_dataset("feature_names", data=list(self.feature_names), dtype=h5py.string_dtype())
+            file.attrs["format"] = FORMAT
+            file.attrs["mpigd_version"] = __version__
+            file.attrs["loss"] = self.loss.name
+            file.attrs["link"] = self.loss.link
+            file.attrs["config"] = json.dumps(self.config)
+            file.attrs["result"] = json.dumps(self.result)
+            file.attrs["checksum"] = _checksum(self.coef, self.intercept)
+
+    @classmethod
+    def load(cls, path: Path) -> Model:
+        """Read what `save` wrote; a file that is something else, or damaged, is a DataError."""
+        with open_file(path) as file:
+            if not is_model(file):
+                raise DataError(f"{path}: not a model of mpigd (no attribute format = {FORMAT})")
+            try:
+                model = cls(
+                    coef=file["coef"][()],
+                    intercept=np.asarray(file["intercept"][()]),
+                    loss=LOSSES[file.attrs["loss"]],
+                    feature_names=tuple(file["feature_names"].asstr()[:]),
+                    classes=file["classes"][()],
+                    config=json.loads(file.attrs["config"]),
+                    result=json.loads(file.attrs["result"]),
+                )
+                intact = file.attrs["checksum"] == _checksum(model.coef, model.intercept)
+            except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:
+                raise DataError(f"{path}: damaged model: {error}") from None
+            if not intact:
+                raise DataError(f"{path}: damaged model: its coefficients do not match their checksum")
+            return model
+
+
+def is_model(file: h5py.File) -> bool:
+    """Whether an open HDF5 file is a model."""
+    return bool(file.attrs.get("format", None) == FORMAT)
+
+
+def _checksum(coef: np.ndarray, intercept: np.ndarray) -> str:
+    return hashlib.sha256(coef.astype("<f8").tobytes() + intercept.astype("<f8").tobytes()).hexdigest()

@@ -1,0 +1,179 @@
+"""The objective: data term + penalty. The one place where computing meets communication.
+
+    F(theta) = sum_i w_i loss(eta_i, y_i) / sum_i w_i  +  (l2 / 2) ||theta||^2
+
+over all rows of all ranks, the intercept not penalised. With average="ranks" the data term is instead the
+mean over ranks of every rank's own mean, as in the formula of distributed gradient descent
+
+    theta <- theta - eta · 1/n · sum_i 1/|D_i| · sum_{x in D_i} grad J(theta, x).
+
+Both are the same where all slices have the same weight. Where they do not, "ranks" counts the rows of small
+slices more, and its minimum depends on the number of ranks; ranks without rows are not counted.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import mpigd_kernels as kernels
+import numpy as np
+
+from mpigd.comm import Comm
+from mpigd.dataset import Dataset
+from mpigd.penalties import L2
+from mpigd.scaling import Scaling
+
+Average = Literal["rows", "ranks"]
+
+
+@dataclass(frozen=True)
+class Smoothness:
+    """How fast the gradient can change.
+
+    full : Lipschitz constant of the gradient of the objective.
+    row : the largest such constant of a single row's term.
+    passes : sweeps over all rows that finding this out took.
+    """
+
+    full: float
+    row: float
+    passes: int
+
+
+class Objective:
+    """The objective as a solver sees it: a function of theta, on all rows or on a mini-batch.
+
+    theta : (d + 1, K) float64, its last row the intercept; (d, K) without one. Replicated.
+    n : number of rows over all ranks.  shape : of theta.
+    compute_seconds : time of this rank in kernels so far.
+
+    Every method but `coefficients` is a collective and gives every rank the same result.
+    """
+
+    def __init__(
+        self,
+        comm: Comm,
+        data: Dataset,
+        loss: kernels.Loss,
+        scaling: Scaling,
+        l2: float = 0.0,
+        intercept: bool = True,
+        average: Average = "rows",
+    ) -> None:
+        self._comm, self._data, self._loss, self._scaling = comm, data, loss, scaling
+        self._penalty, self._intercept, self._average = L2(l2), intercept, average
+        self._outputs = len(data.classes) if loss.target == "classes" else 1
+        self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
+        d = data.header.d
+        # Gradient, value and weight travel in one message.
+        self._message = np.zeros((d + 1) * self._outputs + 2)
+        self.n = int(comm.sum(np.array([np.count_nonzero(data.weights())]))[0])
+        self.shape = (d + intercept, self._outputs)
+        self.compute_seconds = 0.0
+
+    def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """F(theta) and its gradient, shape of theta."""
+        return self._evaluate(theta, self._data)
+
+    def batch_count(self, batch_size: int) -> int:
+        """Steps that make one epoch with mini-batches of about batch_size rows over all ranks."""
+        return max(round(self.n / batch_size), 1)
+
+    def batch_value_and_gradient(
+        self, theta: np.ndarray, seed: int, epoch: int, count: int, index: int
+    ) -> tuple[float, np.ndarray]:
+        """F and its gradient with the data term of mini-batch `index` (of `count`) of an epoch."""
+        return self._evaluate(theta, self._gather(self._batch_rows(seed, epoch, count)[index]))
+
+    def coefficients(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (d, K) and intercept (K,) on the scale of the original columns."""
+        return self._scaling.to_columns(theta, self._intercept)
+
+    def smoothness(self, tolerance: float = 1e-3, most_passes: int = 50) -> Smoothness:
+        """Bound the curvature: power iteration on X'WX / sum(w), times the curvature bound of the loss.
+
+        The product with X'WX is the gradient of the squared loss at y = 0. Power iteration approaches the
+        eigenvalue from below, hence the factor 1 + 10 · tolerance.
+        """
+        data, loss = self._data, kernels.LOSSES["squared"]
+        zero = replace(data, y=np.zeros_like(data.y), offset=data.offset[:0])
+        vector = np.random.Generator(np.random.Philox(key=0)).standard_normal((self.shape[0], 1))
+        eigenvalue, passes = 0.0, 0
+        while passes < most_passes:
+            vector /= max(float(np.linalg.norm(vector)), np.finfo(float).tiny)
+            product = self._data_term(vector, zero, loss)[1]
+            before, eigenvalue, vector = eigenvalue, float(np.vdot(vector, product)), product
+            passes += 1
+            if abs(eigenvalue - before) <= tolerance * abs(eigenvalue):
+                break
+        start = time.perf_counter()
+        row = kernels.largest_row_norm(
+            data.tiles, data.rows, data.weight, self._scaling.mean, self._scaling.scale, np.zeros(data.y.shape[1])
+        )
+        self.compute_seconds += time.perf_counter() - start
+        row = self._comm.max(np.array([row]))[0] + self._intercept
+        curvature, penalty = self._loss.curvature, self._penalty.curvature
+        full = curvature * min(eigenvalue * (1.0 + 10.0 * tolerance), row) + penalty
+        return Smoothness(full, curvature * float(row) + penalty, passes + 1)
+
+    def _evaluate(self, theta: np.ndarray, data: Dataset) -> tuple[float, np.ndarray]:
+        value, gradient = self._data_term(theta, data, self._loss)
+        penalised = theta[: self._data.header.d]
+        gradient[: len(penalised)] += self._penalty.gradient(penalised)
+        return value + self._penalty.value(penalised), gradient
+
+    def _data_term(self, theta: np.ndarray, data: Dataset, loss: kernels.Loss) -> tuple[float, np.ndarray]:
+        """Weighted mean of the loss and its gradient in theta (p, K): the compute, then the one Allreduce."""
+        start = time.perf_counter()
+        d, outputs = data.header.d, theta.shape[1]
+        coef, intercept = self._scaling.to_columns(theta, self._intercept)
+        message = self._message[: (d + 1) * outputs + 2]
+        gradient, sums = message[:-2].reshape(d + 1, outputs), message[-2:]
+        scratch = np.empty((outputs + 1, data.tiles.shape[2]))
+        kernels.value_gradient(
+            loss.code, data.tiles, data.rows, data.y, data.weight, data.offset, coef, intercept, scratch, gradient, sums
+        )
+        if self._average == "ranks" and sums[1] > 0.0:
+            message /= sums[1]
+        self.compute_seconds += time.perf_counter() - start
+        self._comm.sum(message)
+        if sums[1] > 0.0:
+            message /= sums[1]
+        return float(sums[0]), self._scaling.from_columns(gradient, self._intercept)
+
+    def _batch_rows(self, seed: int, epoch: int, count: int) -> list[np.ndarray]:
+        """Rows of this slice in every mini-batch of an epoch; rows of weight zero are in none."""
+        key = (seed, epoch, count)
+        if self._batches is None or self._batches[0] != key:
+            start = time.perf_counter()
+            part = self._data.part_of_rows(seed, epoch, count)
+            part[self._data.weights() == 0.0] = count
+            order = np.argsort(part, kind="stable")
+            ends = np.searchsorted(part[order], np.arange(count + 1))
+            self._batches = key, [order[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+            self.compute_seconds += time.perf_counter() - start
+        return self._batches[1]
+
+    def _gather(self, picked: np.ndarray) -> Dataset:
+        """A slice of the picked rows alone."""
+        start = time.perf_counter()
+        data, m = self._data, len(picked)
+        rows = kernels.tile_rows(m)
+        count = kernels.tile_count(m, rows)
+        batch = Dataset(
+            data.header,
+            start=0,
+            stop=m,
+            tiles=np.empty((count, data.header.d, rows), data.tiles.dtype),
+            y=np.ones((count, rows)),
+            weight=np.zeros((count if data.weight.shape[0] else 0, rows)),
+            offset=np.zeros((count if data.offset.shape[0] else 0, rows)),
+            classes=data.classes,
+        )
+        kernels.gather_rows(
+            data.tiles, data.y, data.weight, data.offset, picked, batch.tiles, batch.y, batch.weight, batch.offset
+        )
+        self.compute_seconds += time.perf_counter() - start
+        return batch

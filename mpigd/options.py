@@ -1,0 +1,193 @@
+"""Every option, defined once: the command line, config.toml and the Python API all follow from here.
+
+A command is a dataclass; its positional fields are the arguments of the command, the others its options,
+and the text under a field is its help. This module imports nothing heavy: all ranks load it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mpigd.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Train:
+    """Fit a model to DATA and write it to a run directory."""
+
+    data: Path
+    """HDF5 file with X (rows, columns) and y (rows); sample_weight and offset are used where present."""
+
+    _: KW_ONLY
+
+    loss: Literal["squared", "logistic", "softmax"] = "squared"
+    """Squared error; logistic for two classes; softmax for two or more."""
+
+    solver: Literal["gd", "sgd"] = "gd"
+    """Distributed gradient descent, or its stochastic form on mini-batches."""
+
+    l2: float = 0.0
+    """Strength of the penalty (l2 / 2) ||theta||^2; the intercept is not penalised."""
+
+    intercept: bool = True
+    """Fit an intercept."""
+
+    standardize: bool = True
+    """Give columns mean 0 and variance 1 for the fit; without an intercept, variance 1 only. The penalty
+    then acts on the standardised columns; coefficients are reported for the original ones."""
+
+    learning_rate: float | Literal["auto"] = "auto"
+    """Step size; auto takes it from the largest eigenvalue of a bound of the Hessian."""
+
+    schedule: Literal["auto", "constant", "1/t", "cosine"] = "auto"
+    """How the learning rate falls, t in epochs; auto is constant for gd, cosine for sgd."""
+
+    batch_size: int = 256
+    """Rows of a mini-batch over all ranks (sgd)."""
+
+    average: Literal["rows", "ranks"] = "rows"
+    """Mean over all rows, or the mean over ranks of each rank's mean. The result of 'ranks' depends on the
+    number of ranks where slices differ in size."""
+
+    max_passes: float = 1000.0
+    """Stop after reading all rows this often, evaluations included."""
+
+    tol: float = 1e-6
+    """Stop when the norm of the gradient is at most this fraction of that at the start."""
+
+    tol_objective: float = 0.0
+    """Stop when the objective changes relatively by less than this between records; 0 is never."""
+
+    seed: int = 0
+    """Of the choice of mini-batches."""
+
+    x: str = "X"
+    """Name of the dataset with the columns."""
+
+    y: str = "y"
+    """Name of the dataset with the target."""
+
+    run_dir: Path | None = None
+    """Where the run is written; the default is a new directory below runs/. Files of an earlier run in
+    this directory are replaced."""
+
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def __post_init__(self) -> None:
+        _require(self.l2 >= 0.0 and math.isfinite(self.l2), "--l2", self.l2, "a number ≥ 0")
+        _require(self.batch_size >= 1, "--batch-size", self.batch_size, "a whole number ≥ 1")
+        _require(self.max_passes >= 1, "--max-passes", self.max_passes, "a number ≥ 1")
+        _require(self.tol >= 0.0, "--tol", self.tol, "a number ≥ 0")
+        _require(self.tol_objective >= 0.0, "--tol-objective", self.tol_objective, "a number ≥ 0")
+        _require(0 <= self.seed < 2**64, "--seed", self.seed, "a whole number from 0 to 2^64 - 1")
+        rate = self.learning_rate
+        _require(rate == "auto" or 0.0 < rate < math.inf, "--learning-rate", rate, "auto or a number > 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain values, those that are None left out."""
+        plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in plain.items() if value is not None and key != "_"}
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Predict the rows of DATA with MODEL and write them to an HDF5 file."""
+
+    model: Path
+    """A model.h5 that train wrote, or its run directory."""
+
+    data: Path
+    """HDF5 file with X (rows, columns)."""
+
+    _: KW_ONLY
+
+    output: Path = Path("predictions.h5")
+    """File to write: prediction (rows), and for classes probability (rows, classes)."""
+
+    x: str = "X"
+    """Name of the dataset with the columns."""
+
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Compare the predictions of MODEL with y of DATA."""
+
+    model: Path
+    """A model.h5 that train wrote, or its run directory."""
+
+    data: Path
+    """HDF5 file with X (rows, columns) and y (rows)."""
+
+    _: KW_ONLY
+
+    x: str = "X"
+    """Name of the dataset with the columns."""
+
+    y: str = "y"
+    """Name of the dataset with the target."""
+
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Show what is in FILE: a data file or a model."""
+
+    file: Path
+    """A data file, a model.h5, or a run directory."""
+
+    _: KW_ONLY
+
+    x: str = "X"
+    """Name of the dataset with the columns."""
+
+    y: str = "y"
+    """Name of the dataset with the target."""
+
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Make an HDF5 data file from a CSV table of numbers."""
+
+    source: Path
+    """CSV file with a header line, .gz allowed."""
+
+    output: Path
+    """HDF5 file to write."""
+
+    _: KW_ONLY
+
+    target: str | None = None
+    """Name of the column that becomes y; the default is the last one."""
+
+    dtype: Literal["float64", "float32"] = "float64"
+    """Type of X."""
+
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Fit Boston housing by distributed gradient descent, then by its stochastic form."""
+
+    json = False
+
+
+Options = Train | Predict | Evaluate | Inspect | Convert | Demo
+
+
+def _require(holds: bool, option: str, value: object, expected: str) -> None:
+    if not holds:
+        raise UsageError(f"{option} {value}: expected {expected}")

@@ -1,0 +1,116 @@
+"""The jobs `predict` and `evaluate`: what a model says of data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import mpigd_kernels as kernels
+import numpy as np
+
+from mpigd.comm import Comm
+from mpigd.dataset import Dataset, Names, encode, read
+from mpigd.errors import DataError
+from mpigd.files import check_writable, publish, reported, temporary_name
+from mpigd.metrics import classification, regression
+from mpigd.model import Model
+from mpigd.options import Evaluate, Predict
+from mpigd.rundir import model_path
+
+
+def predict(comm: Comm, options: Predict, observers: Sequence[Any] = ()) -> dict[str, Any]:
+    """Write the prediction of every row; each rank writes those of its own slice."""
+    with comm.agreement():
+        if comm.rank == 0:
+            check_writable(options.output)
+    model = load(comm, options.model)
+    data = read(comm, options.data, Names(x=options.x))
+    mean = model.mean(linear_predictor(comm, model, data))
+    results = {"prediction": model.label(mean)}
+    if len(model.classes):
+        results["probability"] = mean
+    write_rows(comm, options.output, data, results)
+    return {"output": str(options.output), "rows": data.header.n, "ranks": comm.size}
+
+
+def evaluate(comm: Comm, options: Evaluate, observers: Sequence[Any] = ()) -> dict[str, Any]:
+    """Metrics of a model on a data file, over all rows of all ranks."""
+    model = load(comm, options.model)
+    data = read(comm, options.data, Names(x=options.x, y=options.y), target="real")
+    if len(model.classes):
+        with comm.agreement():
+            data = encode(data, model.classes)
+    return {"rows": data.header.n, **score(comm, model, data), "ranks": comm.size}
+
+
+def score(comm: Comm, model: Model, data: Dataset) -> dict[str, float]:
+    """Metrics of a model on a slice that has been read, its classes numbered; equal on all ranks."""
+    mean = model.mean(linear_predictor(comm, model, data))
+    metrics = classification if len(model.classes) else regression
+    return metrics(comm, data.flat(data.y), mean, data.weights())
+
+
+def load(comm: Comm, path: Path) -> Model:
+    """Read a model once and give it to all ranks."""
+    model: Model | None = None
+    with comm.agreement():
+        if comm.rank == 0:
+            model = Model.load(model_path(path))
+    shared = comm.share(model)
+    if shared is None:
+        raise AssertionError("rank 0 has read the model")
+    return shared
+
+
+def linear_predictor(comm: Comm, model: Model, data: Dataset) -> np.ndarray:
+    """eta (rows, K) of a slice."""
+    coef, intercept = model.columns()
+    if data.header.d != len(coef):
+        with comm.agreement():
+            raise DataError(
+                f"{data.header.path}: dataset '{data.header.names.x}' has {data.header.d} columns; "
+                f"the model was fitted on {len(coef)}"
+            )
+    with comm.agreement(), comm.node_leader_first():
+        kernels.compile_kernels(data.header.dtype, ["linear_predictor"])
+    eta = np.empty((data.rows, coef.shape[1]))
+    scratch = np.empty((coef.shape[1], data.tiles.shape[2]))
+    kernels.linear_predictor(data.tiles, data.rows, data.offset, coef, intercept, scratch, eta)
+    return eta
+
+
+def write_rows(comm: Comm, path: Path, data: Dataset, results: dict[str, np.ndarray]) -> None:
+    """Write arrays of which every rank has its slice (rows, …) to one HDF5 file. A collective.
+
+    Ordinary HDF5 lets one process write at a time, so ranks take turns; no rank sees more than its slice.
+    """
+    temporary = temporary_name(path)
+
+    def create() -> None:
+        with reported(path), h5py.File(temporary, "w") as file:
+            for name, values in results.items():
+                file.create_dataset(name, shape=(data.header.n, *values.shape[1:]), dtype=values.dtype)
+
+    def write() -> None:
+        if data.rows:
+            with reported(path), h5py.File(temporary, "r+") as file:
+                for name, values in results.items():
+                    file[name][data.start : data.stop] = values
+
+    def complete() -> None:
+        with reported(path):
+            publish(path)
+
+    try:
+        with comm.agreement():
+            if comm.rank == 0:
+                create()
+        comm.in_turn(write)
+        with comm.agreement():
+            if comm.rank == 0:
+                complete()
+    finally:
+        if comm.rank == 0:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,36 @@
+"""Random choices of rows, by counter: functions of (seed, epoch, block), never of the ranks.
+
+Mini-batches, train/test splits and folds are the same thing here: all rows are dealt into `parts` parts
+of equal size. Within each block the rows are shuffled; the part of a row is its place in the concatenation
+of the shuffled blocks, modulo `parts`. Every part so has floor or ceil of n / parts rows, takes an even
+share of every block (hence of every rank), and can be found by the owner of a block alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_LAST = 2**64 - 1  # a block number that no block has
+
+
+def _stream(seed: int, epoch: int, block: int) -> np.random.Philox:
+    # Philox takes a 128-bit key and a 256-bit counter (Salmon et al., "Parallel random numbers: as easy as
+    # 1, 2, 3", SC 2011). The low words of the counter are left for the draws within a block.
+    key, counter = np.array([seed, epoch], np.uint64), np.array([0, 0, 0, block], np.uint64)
+    return np.random.Philox(key=key, counter=counter)
+
+
+def deal(seed: int, epoch: int, first_block: int, block_rows: int, start: int, stop: int, parts: int) -> np.ndarray:
+    """The part (0 … parts - 1) of each of the rows start … stop - 1, shape (stop - start,), int64.
+
+    The rows must be whole blocks, the first of which is `first_block`. Only `random_raw` of the generator
+    and a stable sort are used, so that the choice does not change with the version of numpy.
+    """
+    part = np.empty(stop - start, np.int64)
+    # Which part comes first is drawn too: else small blocks would always feed the same parts.
+    rotation = int(_stream(seed, epoch, _LAST).random_raw() % parts)
+    for block, row in enumerate(range(start, stop, block_rows), first_block):
+        rows = min(block_rows, stop - row)
+        order = np.argsort(_stream(seed, epoch, block).random_raw(rows), kind="stable")
+        part[row - start + order] = (row + rotation + np.arange(rows)) % parts
+    return part

@@ -1,0 +1,182 @@
+"""The job `train`: from a data file to a model. The loop that drives a solver stands here, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mpigd_kernels as kernels
+import numpy as np
+
+from mpigd.comm import Comm
+from mpigd.dataset import Dataset, Names, read
+from mpigd.history import CONVERGED, Record, Stopping, divergence
+from mpigd.model import Model
+from mpigd.objective import Objective
+from mpigd.options import Train
+from mpigd.rundir import RunDirectory
+from mpigd.scaling import Scaling, measure
+from mpigd.solvers import SOLVERS, State
+from mpigd.solvers.base import Solver
+
+# Called with what is known at a step and an estimate of the fraction of the fit that is done.
+Observer = Callable[[Record, float], None]
+DEFAULT_SCHEDULE = {"gd": "constant", "sgd": "cosine"}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model and how it came about; the same on all ranks.
+
+    times : the maximum over ranks.  run_dir : where it was written; known to rank 0 alone.
+    """
+
+    model: Model
+    state: State
+    reason: str
+    ranks: int
+    rows: int
+    times: dict[str, float]
+    run_dir: str = ""
+
+    def summary(self) -> dict[str, Any]:
+        """What `train --json` prints, as plain values."""
+        state = self.state
+        return {
+            "objective": state.value,
+            "grad_norm": state.gradient_norm,
+            "passes": state.passes,
+            "setup_passes": state.setup_passes,
+            "steps": state.step,
+            "converged": CONVERGED[self.reason],
+            "reason": self.reason,
+            "learning_rate": state.learning_rate,
+            "rows": self.rows,
+            "columns": len(self.model.feature_names),
+            "ranks": self.ranks,
+            **self.times,
+            **({"run_dir": self.run_dir} if self.run_dir else {}),
+        }
+
+
+def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
+    """Read, fit, write the run directory. Observers are called on the ranks that pass them."""
+    begin = time.perf_counter()
+    directory = RunDirectory(options.run_dir, "train") if comm.rank == 0 else None
+    with comm.agreement():
+        if directory:
+            directory.check()
+    loss = kernels.LOSSES[options.loss]
+    data = read(comm, options.data, Names(x=options.x, y=options.y), loss.target)
+    return fit_into(comm, data, options, directory, observers, begin)
+
+
+def fit_into(
+    comm: Comm,
+    data: Dataset,
+    options: Train,
+    directory: RunDirectory | None,
+    observers: Sequence[Observer] = (),
+    begin: float | None = None,
+) -> Fit:
+    """Fit a slice that has been read and write the run directory, which rank 0 alone passes."""
+    with comm.agreement():
+        if directory:
+            directory.create(options.to_dict(), comm.size)
+            observers = [directory.record, *observers]
+    try:
+        fitted = fit(comm, data, options, observers, begin)
+    finally:
+        if directory:
+            directory.close()
+    with comm.agreement():
+        if directory:
+            directory.save(fitted.model)
+            fitted = replace(fitted, run_dir=str(directory.path))
+    return fitted
+
+
+def fit(
+    comm: Comm, data: Dataset, options: Train, observers: Sequence[Observer] = (), begin: float | None = None
+) -> Fit:
+    """Fit a slice that has been read. A collective; writes nothing. begin : perf_counter() at the job's start."""
+    begin = time.perf_counter() - data.read_seconds if begin is None else begin
+    comm_seconds = comm.seconds
+    loss = kernels.LOSSES[options.loss]
+    with comm.agreement(), comm.node_leader_first():
+        kernels.compile_kernels(
+            data.header.dtype, ["column_moments", "value_gradient", "largest_row_norm", "gather_rows"]
+        )
+    scaling = Scaling.none(data.header.d)
+    if options.standardize:
+        scaling = measure(comm, data, centre=options.intercept)
+    objective = Objective(comm, data, loss, scaling, options.l2, options.intercept, options.average)
+
+    def seconds() -> dict[str, float]:
+        return {
+            "seconds": time.perf_counter() - begin,
+            "read_seconds": data.read_seconds,
+            "compute_seconds": objective.compute_seconds,
+            "comm_seconds": comm.seconds - comm_seconds,
+        }
+
+    def observe(first: State, state: State) -> None:
+        record = Record(state.step, state.passes, state.value, state.gradient_norm, **seconds())
+        for observer in observers:
+            observer(record, stopping.fraction(first, state))
+
+    stopping = Stopping(options.tol, options.tol_objective, options.max_passes)
+    state, reason = descend(comm, make_solver(options), objective, np.zeros(objective.shape), stopping, observe)
+    measured = seconds()
+    times = comm.max(np.array(list(measured.values())))
+    coef, intercept = objective.coefficients(state.theta)
+    model = Model(
+        coef=coef if loss.target == "classes" else coef[:, 0],
+        intercept=intercept if loss.target == "classes" else intercept[0],
+        loss=loss,
+        feature_names=data.header.feature_names,
+        classes=data.classes,
+        config=options.to_dict(),
+    )
+    fitted = Fit(model, state, reason, comm.size, objective.n, dict(zip(measured, times.tolist(), strict=True)))
+    model.result.update(fitted.summary())
+    return fitted
+
+
+def make_solver(options: Train) -> Solver:
+    """The solver that the options ask for."""
+    schedule = DEFAULT_SCHEDULE[options.solver] if options.schedule == "auto" else options.schedule
+    parameters: dict[str, Any] = {
+        "learning_rate": options.learning_rate,
+        "schedule": schedule,
+        "max_passes": options.max_passes,
+    }
+    if options.solver == "sgd":
+        parameters |= {"batch_size": options.batch_size, "seed": options.seed}
+    return SOLVERS[options.solver](**parameters)
+
+
+def descend(
+    comm: Comm,
+    solver: Solver,
+    objective: Objective,
+    theta: np.ndarray,
+    stopping: Stopping,
+    observe: Callable[[State, State], None],
+) -> tuple[State, str]:
+    """Step until it is time to stop; returns the last state and the reason."""
+    # Overflow is what divergence looks like; it is reported as such.
+    with np.errstate(over="ignore", invalid="ignore"):
+        first = last = state = solver.init(objective, theta)
+        observe(first, state)
+        while (reason := stopping.reason(first, last, state)) is None:
+            last = state if state.fresh else last
+            state = solver.step(objective, state)
+            if error := divergence(first, state):
+                with comm.agreement():
+                    raise error
+            if state.fresh:
+                observe(first, state)
+    return state, reason

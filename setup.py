@@ -1,0 +1,9 @@
+"""Where the packages are; everything else about them stands in pyproject.toml."""
+
+from setuptools import setup
+
+setup(
+    packages=["mpigd", "mpigd.solvers", "mpigd_kernels", "mpigd_data"],
+    package_dir={"mpigd_kernels": "kernels", "mpigd_data": "data"},
+    package_data={"mpigd": ["py.typed"], "mpigd_kernels": ["py.typed"], "mpigd_data": ["*.h5"]},
+)
