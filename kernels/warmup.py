@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numba.core.registry import cpu_target
 
 from mpigd_kernels.gradient import linear_predictor, value_gradient
 from mpigd_kernels.losses import SQUARED
 from mpigd_kernels.moments import column_moments, largest_row_norm
 from mpigd_kernels.tiles import LANES, fill_tiles, gather_rows
+
+
+def start_compiler() -> None:
+    """Load Numba's tables of types and functions, which its first call to any kernel needs (0.3 s)."""
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
 
 
 def compile_kernels(dtype: np.dtype, names: Iterable[str]) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 import traceback
 
+# Numba looks for scipy.linalg when it starts, for matrix products inside kernels. mpigd's kernels have none,
+# and importing scipy costs each rank as long as importing Numba: so for this program there is no scipy.
+sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
+
 from mpigd.cli import dispatch
 from mpigd.comm import Comm
 from mpigd.errors import MpigdError

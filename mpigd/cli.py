@@ -5,30 +5,31 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from mpigd import options
 from mpigd.comm import Comm
 from mpigd.errors import UsageError
 
-COMMANDS: dict[str, type[Any]] = {
-    "train": options.Train,
-    "predict": options.Predict,
-    "evaluate": options.Evaluate,
-    "inspect": options.Inspect,
-    "convert": options.Convert,
-}
+class Command(NamedTuple):
+    """The options of a command and the job, a function (comm, options, observers) -> outcome, that it names.
 
-# Where the job of each command stands; its module is imported when it is asked for.
-# A job is a function (comm, options, observers) -> outcome.
-JOBS: dict[type[Any], tuple[str, str]] = {
-    options.Train: ("mpigd.train", "run"),
-    options.Predict: ("mpigd.predict", "predict"),
-    options.Evaluate: ("mpigd.predict", "evaluate"),
-    options.Inspect: ("mpigd.inspect", "run"),
-    options.Convert: ("mpigd.convert", "run"),
-    options.Demo: ("mpigd.demo", "run"),
+    The job's module is imported when it is asked for.
+    """
+
+    options: type[Any]
+    module: str
+    job: str
+
+
+COMMANDS = {
+    "train": Command(options.Train, "mpigd.train", "run"),
+    "predict": Command(options.Predict, "mpigd.predict", "predict"),
+    "evaluate": Command(options.Evaluate, "mpigd.predict", "evaluate"),
+    "inspect": Command(options.Inspect, "mpigd.inspect", "run"),
+    "convert": Command(options.Convert, "mpigd.convert", "run"),
 }
+MAIN_JOB = Command(options.Demo, "mpigd.demo", "run")
 
 HELP = """Distributed gradient descent for linear models.
 
@@ -46,26 +47,24 @@ class Finished:
 
 def parse(arguments: list[str]) -> options.Options | Finished:
     """Turn command-line arguments into the options of a command. Prints help if that is what they ask for."""
+    if not arguments:
+        return options.Demo()
     from typing import Annotated
 
     import cyclopts
 
     from mpigd import __version__
 
-    if not arguments:
-        return options.Demo()
     app = cyclopts.App(
-        name="mpigd", help=HELP, help_format="plaintext", version=__version__, default_parameter=cyclopts.Parameter(
-            negative_iterable=(), show_default=True
-        ),
+        name="mpigd", help=HELP, help_format="plaintext", version=__version__
     )
     for name, command in COMMANDS.items():
 
         def construct(chosen: Any) -> Any:
             return chosen
 
-        construct.__annotations__ = {"chosen": Annotated[command, cyclopts.Parameter(name="*")]}
-        construct.__doc__ = command.__doc__
+        construct.__annotations__ = {"chosen": Annotated[command.options, cyclopts.Parameter(name="*")]}
+        construct.__doc__ = command.options.__doc__
         app.command(construct, name=name)
     try:
         called, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
@@ -77,17 +76,34 @@ def parse(arguments: list[str]) -> options.Options | Finished:
     return chosen if isinstance(chosen, options.Options) else Finished()
 
 
+def preload(arguments: list[str], draws: bool) -> None:
+    """Import what the command will need. Not a collective.
+
+    Imports are most of the start-up. Every rank sees the arguments, so all do this at once, on all cores,
+    before the first of them waits for another.
+    """
+    command = COMMANDS.get(arguments[0]) if arguments else MAIN_JOB
+    if command is None:
+        return
+    import_module(command.module)
+    if draws:
+        import_module("mpigd.console")
+    if command in (MAIN_JOB, COMMANDS["train"], COMMANDS["predict"], COMMANDS["evaluate"]):
+        import_module("mpigd_kernels").start_compiler()
+
+
 def dispatch(comm: Comm, arguments: list[str]) -> int:
     """Parse on rank 0, run the job on all ranks, print its outcome on rank 0."""
     chosen: options.Options | Finished = Finished()
     with comm.agreement():
         if comm.rank == 0:
             chosen = parse(arguments)
+        preload(arguments, draws=comm.rank == 0)
     chosen = comm.share(chosen)
     if isinstance(chosen, Finished):
         return 0
-    module, function = JOBS[type(chosen)]
-    job = getattr(import_module(module), function)
+    command = next(c for c in (MAIN_JOB, *COMMANDS.values()) if c.options is type(chosen))
+    job = getattr(import_module(command.module), command.job)
     if comm.rank > 0:
         job(comm, chosen)
         return 0

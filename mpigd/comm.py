@@ -5,6 +5,7 @@ Every method is a collective unless it says otherwise: all ranks call it, in the
 
 from __future__ import annotations
 
+import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import numpy as np
 from mpigd.errors import MpigdError
 
 if TYPE_CHECKING:
-    from mpi4py.MPI import Intracomm, Op
+    from mpi4py.MPI import Intracomm, Op, Request
 
 T = TypeVar("T")
 
@@ -61,7 +62,13 @@ class Comm:
 
     def share(self, value: T, root: int = 0) -> T:
         """The value that rank `root` passes, on every rank."""
-        result: T = self._mpi.bcast(value, root=root)
+        message = np.frombuffer(pickle.dumps(value) if self.rank == root else b"", np.uint8)
+        length = np.array([len(message)])
+        self._wait(self._mpi.Ibcast(length, root=root))
+        if self.rank != root:
+            message = np.empty(int(length[0]), np.uint8)
+        self._wait(self._mpi.Ibcast(message, root=root))
+        result: T = value if self.rank == root else pickle.loads(message.tobytes())
         return result
 
     def gather(self, value: T) -> list[T]:
@@ -88,7 +95,7 @@ class Comm:
         except Exception as caught:
             error = caught
         failed = np.array([self.size if error is None else self.rank])
-        self._mpi.Allreduce(self._api.IN_PLACE, failed, op=self._api.MIN)
+        self._wait(self._mpi.Iallreduce(self._api.IN_PLACE, failed, op=self._api.MIN))
         first = int(failed[0])
         if first == self.size:
             return
@@ -105,12 +112,12 @@ class Comm:
         node = self._mpi.Split_type(self._api.COMM_TYPE_SHARED)
         leader = node.Get_rank() == 0
         if not leader:
-            node.Barrier()
+            self._wait(node.Ibarrier())
         try:
             yield
         finally:
             if leader:
-                node.Barrier()
+                self._wait(node.Ibarrier())
             node.Free()
 
     @staticmethod
@@ -120,7 +127,19 @@ class Comm:
 
     def leave(self) -> None:
         """Wait for all ranks, so that none is killed by the launcher while it still has work to do."""
-        self._mpi.Barrier()
+        self._wait(self._mpi.Ibarrier())
+
+    @staticmethod
+    def _wait(request: Request) -> None:
+        """Wait without keeping a core busy: other ranks of this machine may need it to get here.
+
+        For collectives between the phases of a job, where ranks may be seconds apart. MPI libraries spin
+        while they wait, and a Python signal handler runs only when a call into them has returned.
+        """
+        pause = 1e-5
+        while not request.Test():
+            time.sleep(pause)
+            pause = min(2.0 * pause, 5e-3)
 
     def abort(self, status: int) -> None:
         """End all ranks at once. Not a collective: one rank is enough."""

@@ -94,7 +94,8 @@ class Console:
             f"of {hosts} host(s)\n{outcome.train_rows} rows to train, {header.n - outcome.train_rows} to test\n",
             highlight=False,
         )
-        table = Table(title="What each rank owns", title_justify="left", box=None)
+        self._out.print("What each rank owns")
+        table = Table(box=None)
         for column in ("rank", "host", "rows", "blocks"):
             table.add_column(column, justify="left" if column == "host" else "right")
         for rank, share in _ends(list(enumerate(shares))):
@@ -105,7 +106,8 @@ class Console:
         self._print_coefficients(outcome.models)
         self._out.print()
 
-        table = Table(title="Quality and cost", title_justify="left", box=None)
+        self._out.print("Quality and cost")
+        table = Table(box=None)
         table.add_column("")
         for name in outcome.models:
             table.add_column(name, justify="right")
@@ -127,7 +129,8 @@ class Console:
         self._out.print(f"Written to {outcome.run_dir}", soft_wrap=True)
 
     def _print_coefficients(self, models: dict[str, Any]) -> None:
-        table = Table(title="Coefficients, for the original columns", title_justify="left", box=None)
+        self._out.print("Coefficients, for the original columns")
+        table = Table(box=None)
         table.add_column("column")
         first = next(iter(models.values()))
         outputs = first.columns()[0].shape[1]

