@@ -92,20 +92,20 @@ def opened(source: Path) -> Iterator[TextIO]:
 
 def numbers(reader: Any, source: Path, names: list[str]) -> Iterator[np.ndarray]:
     """Blocks of rows (up to CHUNK_ROWS, columns) float64; the first field that is no number is an error."""
-    while lines := list(itertools.islice(reader, CHUNK_ROWS)):
-        lines = [line for line in lines if line]
-        for line in lines:
+    # The reader counts lines; a quoted field may hold several.
+    numbered = ((reader.line_num, line) for line in reader if line)
+    while block := list(itertools.islice(numbered, CHUNK_ROWS)):
+        for number, line in block:
             if len(line) != len(names):
-                where = reader.line_num - len(lines) + 1
-                raise DataError(f"{source}: a line near {where} has {len(line)} fields; line 1 names {len(names)}")
+                raise DataError(f"{source}: line {number} has {len(line)} fields; line 1 names {len(names)}")
         try:
-            yield np.array(lines, np.float64)
+            yield np.array([line for _, line in block], np.float64)
         except ValueError:
-            raise _first_bad_field(lines, reader.line_num - len(lines) + 1, source, names) from None
+            raise _first_bad_field(block, source, names) from None
 
 
-def _first_bad_field(lines: list[list[str]], first_line: int, source: Path, names: list[str]) -> DataError:
-    for number, line in enumerate(lines, first_line):
+def _first_bad_field(block: list[tuple[int, list[str]]], source: Path, names: list[str]) -> DataError:
+    for number, line in block:
         for name, text in zip(names, line, strict=True):
             try:
                 float(text)

@@ -42,7 +42,8 @@ class Stopping:
         change = abs(state.value - last.value)
         if state.step > last.step and change < self.tol_objective * max(abs(state.value), abs(last.value)):
             return "objective"
-        return "passes" if state.passes >= self.max_passes else None
+        next_record = state.passes + (state.passes - last.passes)
+        return "passes" if state.passes >= self.max_passes or next_record > self.max_passes else None
 
     def fraction(self, first: State, state: State) -> float:
         """An estimate of how much of the fit is done, 0 … 1, from the gradient's fall and the budget."""

@@ -1,0 +1,140 @@
+"""What tests share: a communicator, data files, and whole jobs under mpirun.
+
+Tests marked `mpi` run inside MPI, on every number of ranks that run.sh starts them with; the others in one
+process. A failure on one rank ends all of them: the rest would wait for it for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import settings
+from mpigd_data import path_of
+
+from mpigd.comm import Comm
+
+# Every rank has to draw the same examples; examples of JIT-compiled code have no deadline.
+settings.register_profile("mpigd", derandomize=True, deadline=None, database=None, max_examples=30)
+settings.load_profile("mpigd")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    comm = Comm.world()
+    if report.failed and comm.size > 1:
+        print(f"\nrank {comm.rank} of {comm.size}: {item.nodeid}\n{report.longreprtext}", file=sys.stderr, flush=True)
+        comm.abort(1)
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if Comm.world().rank > 0:  # one rank speaks for all
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if reporter:
+            config.pluginmanager.unregister(reporter)
+
+
+@pytest.fixture
+def comm() -> Comm:
+    return Comm.world()
+
+
+@pytest.fixture
+def shared_path(comm: Comm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new directory that is the same on all ranks."""
+    return comm.share(tmp_path_factory.mktemp("shared") if comm.rank == 0 else None)
+
+
+@pytest.fixture
+def write_data(comm: Comm, shared_path: Path) -> Callable[..., Path]:
+    """A function that writes arrays to an HDF5 file once, for all ranks."""
+
+    def write(name: str = "data.h5", **arrays: Any) -> Path:
+        path = shared_path / name
+        if comm.rank == 0:
+            with h5py.File(path, "w") as file:
+                for key, values in arrays.items():
+                    file[key] = values
+        comm.leave()
+        return path
+
+    return write
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that ships, as plain arrays."""
+
+    path: Path
+    X: np.ndarray
+    y: np.ndarray
+
+
+@pytest.fixture(params=["boston", "breast_cancer", "digits"])
+def any_table(request: pytest.FixtureRequest) -> Table:
+    return load_table(request.param)
+
+
+def load_table(name: str) -> Table:
+    with h5py.File(path_of(name)) as file:
+        return Table(path_of(name), file["X"][:], file["y"][:])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job under mpirun ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(self.out)
+        return result
+
+    def complaints(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line.startswith("mpigd: ")]
+
+
+def mpirun(*arguments: object, ranks: int = 3, module: bool = True, cwd: Path | None = None) -> Outcome:
+    """Run `python -m mpigd ARGUMENTS` (or python ARGUMENTS) under mpirun and check that no process is left."""
+    # A process inside MPI can't start another job: the launcher's variables have to go.
+    prefixes = ("PMIX_", "OMPI_COMM", "PRTE_LAUNCHED")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(prefixes)}
+    mark = f"{os.getpid()}-{np.random.default_rng().integers(2**60)}"
+    environment["MPIGD_TEST_MARK"] = mark
+    command = [sys.executable, *(["-m", "mpigd"] if module else []), *map(str, arguments)]
+    done = subprocess.run(
+        [os.environ.get("MPIGD_MPIRUN", "mpirun"), "-n", str(ranks), *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+        cwd=cwd,
+    )
+    assert not processes_with(mark), "the job left processes behind"
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def processes_with(mark: str) -> list[str]:
+    """Python processes of this machine whose environment holds mark (Linux)."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:  # it ended meanwhile
+            continue
+    return [command for command in found if "python" in command.split(" ")[0]]

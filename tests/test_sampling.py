@@ -1,0 +1,64 @@
+"""Random choices of rows: fair, and a function of (seed, epoch, block) alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpigd.dataset import block_rows, owned_rows
+from mpigd.sampling import deal
+
+
+def deal_all(n: int, parts: int, seed: int = 0, epoch: int = 0) -> np.ndarray:
+    return deal(seed, epoch, 0, block_rows(n), 0, n, parts)
+
+
+@given(n=st.integers(1, 20_000), size=st.integers(1, 600))
+def test_slices_are_whole_blocks_and_balanced(n: int, size: int) -> None:
+    rows = block_rows(n)
+    slices = [owned_rows(n, size, rank) for rank in range(size)]
+    assert slices[0][0] == 0
+    assert slices[-1][1] == n
+    assert all(a[1] == b[0] for a, b in zip(slices[:-1], slices[1:], strict=True))
+    assert all(start % rows == 0 or start == n for start, _ in slices)
+    blocks = [-(-(stop - start) // rows) for start, stop in slices]
+    assert max(blocks) - min(blocks) <= 1
+
+
+@given(n=st.integers(1, 5000), parts=st.integers(1, 300), seed=st.integers(0, 2**64 - 1), epoch=st.integers(0, 1000))
+def test_parts_have_equal_sizes(n: int, parts: int, seed: int, epoch: int) -> None:
+    counts = np.bincount(deal_all(n, parts, seed, epoch), minlength=parts)
+    assert len(counts) == parts
+    assert set(counts) <= {n // parts, -(-n // parts)}
+
+
+@given(n=st.integers(1, 5000), parts=st.integers(1, 50), size=st.integers(1, 9), seed=st.integers(0, 99))
+def test_ranks_find_the_same_parts_alone(n: int, parts: int, size: int, seed: int) -> None:
+    rows = block_rows(n)
+    pieces = [
+        deal(seed, 3, start // rows, rows, start, stop, parts)
+        for start, stop in (owned_rows(n, size, rank) for rank in range(size))
+    ]
+    np.testing.assert_array_equal(np.concatenate(pieces), deal_all(n, parts, seed, 3))
+
+
+def test_every_row_is_equally_likely_in_every_part() -> None:
+    n, parts, epochs = 48, 3, 3000
+    first = sum((deal_all(n, parts, 1, epoch) == 0).astype(int) for epoch in range(epochs))
+    deviation = np.sqrt(epochs * (1 / parts) * (1 - 1 / parts))
+    assert np.abs(first - epochs / parts).max() < 5 * deviation
+
+
+def test_epochs_and_seeds_differ() -> None:
+    base = deal_all(1000, 10, seed=0, epoch=0)
+    assert (deal_all(1000, 10, seed=0, epoch=1) != base).any()
+    assert (deal_all(1000, 10, seed=1, epoch=0) != base).any()
+
+
+def test_choice_is_frozen() -> None:
+    """The rows of a mini-batch are part of a result: they may not change between versions."""
+    assert np.flatnonzero(deal_all(100, 10, seed=7) == 0).tolist() == FROZEN
+
+
+FROZEN = [12, 18, 20, 32, 47, 52, 75, 77, 88, 96]
