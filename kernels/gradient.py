@@ -7,9 +7,8 @@ cache.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-
 from mpigd_kernels.losses import SOFTMAX, SQUARED, logistic, softmax, squared
+from numba import njit
 
 
 @njit(inline="always", error_model="numpy")

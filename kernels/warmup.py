@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numba.core.registry import cpu_target
-
 from mpigd_kernels.gradient import linear_predictor, value_gradient
 from mpigd_kernels.losses import SQUARED
 from mpigd_kernels.moments import column_moments, largest_row_norm
 from mpigd_kernels.tiles import LANES, fill_tiles, gather_rows
+from numba.core.registry import cpu_target
 
 
 def start_compiler() -> None:

@@ -9,9 +9,9 @@ import traceback
 # and importing scipy costs each rank as long as importing Numba: so for this program there is no scipy.
 sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
 
-from mpigd.cli import dispatch
-from mpigd.comm import Comm
-from mpigd.errors import MpigdError
+from mpigd.cli import dispatch  # noqa: E402
+from mpigd.comm import Comm  # noqa: E402
+from mpigd.errors import MpigdError  # noqa: E402
 
 INTERRUPTED = 130
 

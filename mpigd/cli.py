@@ -11,6 +11,7 @@ from mpigd import options
 from mpigd.comm import Comm
 from mpigd.errors import UsageError
 
+
 class Command(NamedTuple):
     """The options of a command and the job, a function (comm, options, observers) -> outcome, that it names.
 
@@ -33,7 +34,7 @@ MAIN_JOB = Command(options.Demo, "mpigd.demo", "run")
 
 HELP = """Distributed gradient descent for linear models.
 
-mpirun -n 8 python -m mpigd   without a command fits the Boston housing example on 8 ranks.
+Start it with `mpirun -n 8 python -m mpigd COMMAND …`; without a command it fits the Boston housing example.
 
 Exit status: 0 done, 1 internal error, 2 wrong options, 3 bad input, 4 diverged, 5 output can't be written,
 130 interrupted.
@@ -54,9 +55,14 @@ def parse(arguments: list[str]) -> options.Options | Finished:
     import cyclopts
 
     from mpigd import __version__
+    from mpigd.console import plain
 
     app = cyclopts.App(
-        name="mpigd", help=HELP, help_format="plaintext", version=__version__
+        name="mpigd",
+        help=HELP,
+        help_format="markdown",  # it joins the lines of an option's text
+        version=__version__,
+        console=plain(),
     )
     for name, command in COMMANDS.items():
 

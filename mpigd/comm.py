@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -101,10 +101,11 @@ class Comm:
             return
         if first == self.rank and error is not None and not isinstance(error, MpigdError):
             raise error  # a defect of mpigd: `main` ends all ranks with its traceback
-        kind, message = self.share((type(error), str(error)), root=first)
-        agreed: MpigdError = kind(message)
+        agreed = self.share(error, root=first)
+        if not isinstance(agreed, MpigdError):
+            raise TypeError(f"rank {first} failed without an error: {agreed!r}")
         agreed.agreed = True
-        raise agreed from error
+        raise agreed
 
     @contextmanager
     def node_leader_first(self) -> Iterator[None]:

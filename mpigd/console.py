@@ -25,14 +25,21 @@ BAR = 30
 MOST_ROWS = 20  # of a table, before its middle is left out
 
 
+def plain() -> Rich:
+    """A console for results: text without colours, also where standard output seems to be a terminal.
+
+    A launcher may hand a rank a pseudo-terminal although its own output goes to a file. The reverse holds for
+    standard error, a pipe although the launcher has a terminal: a script that knows better says so with
+    TTY_INTERACTIVE=1, which rich looks at.
+    """
+    return Rich(force_terminal=False, width=shutil.get_terminal_size((100, 24)).columns, highlight=False)
+
+
 class Console:
     """Draws the progress of a fit and the outcome of every job."""
 
     def __init__(self) -> None:
-        # A launcher may hand a rank a pseudo-terminal although its own output goes to a file, or a pipe
-        # although it does not: so results are plain text, and only stderr may be drawn on, where it is a
-        # terminal or the launching script says so (TTY_INTERACTIVE=1, which rich looks at).
-        self._out = Rich(force_terminal=False, width=shutil.get_terminal_size((100, 24)).columns, highlight=False)
+        self._out = plain()
         self._err = Rich(stderr=True)
         self._bar: Progress | None = None
         self._last_line = 0.0

@@ -79,7 +79,7 @@ def opened(source: Path) -> Iterator[TextIO]:
     try:
         with source.open("rb") as raw:
             binary = gzip.GzipFile(fileobj=raw) if source.suffix == ".gz" else raw
-            yield io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+            yield io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
     except (gzip.BadGzipFile, EOFError) as error:

@@ -243,9 +243,7 @@ def _load(file: h5py.File, header: Header, name: str, first: int, end: int, dtyp
     try:
         return np.ascontiguousarray(file[name].astype(dtype)[first:end])
     except OSError as error:
-        raise DataError(
-            f"{header.path}: dataset '{name}', rows {first} to {end - 1} can't be read: {error}"
-        ) from None
+        raise DataError(f"{header.path}: dataset '{name}', rows {first} to {end - 1} can't be read: {error}") from None
 
 
 def _read_x(file: h5py.File, header: Header, start: int, stop: int, tiles: np.ndarray) -> None:

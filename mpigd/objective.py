@@ -13,6 +13,7 @@ slices more, and its minimum depends on the number of ranks; ranks without rows 
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -152,7 +153,7 @@ class Objective:
             part[self._data.weights() == 0.0] = count
             order = np.argsort(part, kind="stable")
             ends = np.searchsorted(part[order], np.arange(count + 1))
-            self._batches = key, [order[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+            self._batches = key, [order[a:b] for a, b in itertools.pairwise(ends)]
             self.compute_seconds += time.perf_counter() - start
         return self._batches[1]
 

@@ -65,7 +65,7 @@ def load(comm: Comm, path: Path) -> Model:
 
 
 def linear_predictor(comm: Comm, model: Model, data: Dataset) -> np.ndarray:
-    """eta (rows, K) of a slice."""
+    """Eta (rows, K) of a slice."""
     coef, intercept = model.columns()
     if data.header.d != len(coef):
         with comm.agreement():

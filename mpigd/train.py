@@ -155,7 +155,8 @@ def make_solver(options: Train) -> Solver:
     }
     if options.solver == "sgd":
         parameters |= {"batch_size": options.batch_size, "seed": options.seed}
-    return SOLVERS[options.solver](**parameters)
+    solver: Solver = SOLVERS[options.solver](**parameters)
+    return solver
 
 
 def descend(

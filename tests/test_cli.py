@@ -144,7 +144,11 @@ BAD_DATA = {
     "zero weights": ({"sample_weight": np.zeros(40)}, [], ["'sample_weight'", "zero on every row"]),
     "three classes": ({"y": np.arange(40.0) % 3}, ["--loss", "logistic"], ["3 different label(s)", "--loss softmax"]),
     "one class": ({"y": np.ones(40)}, ["--loss", "softmax"], ["1 different label(s)", "at least two"]),
-    "labels not whole": ({"y": with_value((40,), (21,), 0.5)}, ["--loss", "logistic"], ["not a whole number", "row 21"]),
+    "labels not whole": (
+        {"y": with_value((40,), (21,), 0.5)},
+        ["--loss", "logistic"],
+        ["not a whole number", "row 21"],
+    ),
 }
 
 

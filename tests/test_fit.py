@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -164,7 +165,9 @@ def test_fewer_rows_than_ranks(comm: Comm, write_data: Callable[..., Path], rows
     X, y = rng.standard_normal((rows, 2)), rng.standard_normal(rows)
     fitted = train(comm, write_data(X=X, y=y), l2=0.1, standardize=False, **TIGHT)
     coef, intercept = solve_ridge(X, y, 0.1)
-    np.testing.assert_allclose(np.append(fitted.model.coef, fitted.model.intercept), [*coef, intercept], rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(
+        np.append(fitted.model.coef, fitted.model.intercept), [*coef, intercept], rtol=1e-7, atol=1e-9
+    )
 
 
 def make_objective(comm: Comm, path: Path, average="rows", loss="squared", l2: float = 0.0) -> Objective:
@@ -264,8 +267,8 @@ def test_stopping_reasons_and_history(comm: Comm) -> None:
     assert by_change.reason == "objective"
     assert [r.step for r in records] == list(range(len(records)))
     assert records[-1].objective == by_change.state.value
-    assert all(b.objective <= a.objective for a, b in zip(records[:-1], records[1:], strict=True))
-    assert all(b.seconds >= a.seconds for a, b in zip(records[:-1], records[1:], strict=True))
+    assert all(b.objective <= a.objective for a, b in itertools.pairwise(records))
+    assert all(b.seconds >= a.seconds for a, b in itertools.pairwise(records))
     by_budget = train(comm, path, tol=0.0, max_passes=7)
     assert (by_budget.reason, by_budget.state.step, by_budget.state.passes) == ("passes", 6, 7)
     assert not by_budget.summary()["converged"]

@@ -113,6 +113,7 @@ def test_gradient_equals_numerical_differences(problem: Problem) -> None:
     _, gradient, _ = problem.value_gradient(problem.coef)
     h = 1e-3
     for index in np.ndindex(problem.coef.shape):
+
         def value(step: float, index: tuple[int, ...] = index) -> float:
             coef = problem.coef.copy()
             coef[index] += step

@@ -88,9 +88,7 @@ def test_predictions_of_a_model_of_other_columns_are_refused(comm: Comm, shared_
         evaluate(comm, Evaluate(shared_path, load_table("breast_cancer").path))
 
 
-def test_a_label_that_the_model_has_not_seen(
-    comm: Comm, shared_path: Path, write_data: Callable[..., Path]
-) -> None:
+def test_a_label_that_the_model_has_not_seen(comm: Comm, shared_path: Path, write_data: Callable[..., Path]) -> None:
     X, y = np.arange(40.0)[:, None], np.tile([0.0, 1.0], 20)
     run(comm, Train(write_data("a.h5", X=X, y=y), loss="logistic", l2=1.0, run_dir=shared_path))
     y[33] = 2.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def test_slices_are_whole_blocks_and_balanced(n: int, size: int) -> None:
     slices = [owned_rows(n, size, rank) for rank in range(size)]
     assert slices[0][0] == 0
     assert slices[-1][1] == n
-    assert all(a[1] == b[0] for a, b in zip(slices[:-1], slices[1:], strict=True))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(slices))
     assert all(start % rows == 0 or start == n for start, _ in slices)
     blocks = [-(-(stop - start) // rows) for start, stop in slices]
     assert max(blocks) - min(blocks) <= 1

@@ -37,7 +37,7 @@ def test_boston_has_its_published_facts() -> None:
     with h5py.File(path_of("boston")) as file:
         X, y, names = file["X"][:], file["y"][:], list(file["feature_names"].asstr()[:])
     assert X.shape == (506, 13)
-    assert names == "CRIM ZN INDUS CHAS NOX RM AGE DIS RAD TAX PTRATIO B LSTAT".split()
+    assert names == ["CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT"]
     assert (y.max(), np.count_nonzero(y == 50.0)) == (50.0, 16)
     assert set(X[:, 3]) == {0.0, 1.0}
     assert np.count_nonzero(X[:, 3]) == 35  # tracts that bound the Charles River

@@ -31,6 +31,4 @@ class GradientDescent:
         factor = SCHEDULES[self.schedule](state.step, state.passes / self.max_passes)
         theta = state.theta - factor * state.learning_rate * state.gradient
         value, gradient = objective.value_and_gradient(theta)
-        return replace(
-            state, theta=theta, value=value, gradient=gradient, step=state.step + 1, passes=state.passes + 1
-        )
+        return replace(state, theta=theta, value=value, gradient=gradient, step=state.step + 1, passes=state.passes + 1)
