@@ -15,19 +15,18 @@ Conventions
 from mpigd_kernels.gradient import linear_predictor, value_gradient
 from mpigd_kernels.losses import LOSSES, Loss
 from mpigd_kernels.moments import column_moments, largest_row_norm
+from mpigd_kernels.native import Kernel
 from mpigd_kernels.tiles import fill_tiles, gather_rows, tile_count, tile_rows
-from mpigd_kernels.warmup import compile_kernels, start_compiler
 
 __all__ = [
     "LOSSES",
+    "Kernel",
     "Loss",
     "column_moments",
-    "compile_kernels",
     "fill_tiles",
     "gather_rows",
     "largest_row_norm",
     "linear_predictor",
-    "start_compiler",
     "tile_count",
     "tile_rows",
     "value_gradient",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from mpigd_kernels.losses import SOFTMAX, SQUARED, logistic, softmax, squared
-from numba import njit
+from mpigd_kernels.native import Floats1, Floats2, Tiles, inline, kernel
 
 
-@njit(inline="always", error_model="numpy")
+@inline
 def tile_predictor(tiles, t, offset, coef, intercept, eta):
     """eta[k, i] = intercept[k] + offset[t, i] + sum_j tiles[t, j, i] coef[j, k], columns in order.
 
@@ -31,7 +31,7 @@ def tile_predictor(tiles, t, offset, coef, intercept, eta):
                 eta[k, i] += np.float64(tiles[t, j, i]) * c
 
 
-@njit(inline="always", error_model="numpy")
+@inline
 def column_dot(x, r):
     """Sum of x[i] r[i] in four fixed lanes, for a length that is a multiple of four."""
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
@@ -43,7 +43,7 @@ def column_dot(x, r):
     return (a + c) + (b + d)
 
 
-@njit(inline="always", error_model="numpy")
+@inline
 def tile_loss(code, eta, y, value):
     """Loss of every row of a tile into value; eta (K, rows) becomes its derivative."""
     if code == SOFTMAX:
@@ -62,8 +62,20 @@ def tile_loss(code, eta, y, value):
             row[i] = first
 
 
-@njit(cache=True, error_model="numpy")
-def value_gradient(code, tiles, n, y, weight, offset, coef, intercept, scratch, gradient, sums):
+@kernel
+def value_gradient(
+    code: int,
+    tiles: Tiles,
+    n: int,
+    y: Floats2,
+    weight: Floats2,
+    offset: Floats2,
+    coef: Floats2,
+    intercept: Floats1,
+    scratch: Floats2,
+    gradient: Floats2,
+    sums: Floats1,
+) -> None:
     """Add up the weighted loss of n rows and its gradient.
 
     code : integer code of the loss.
@@ -101,8 +113,10 @@ def value_gradient(code, tiles, n, y, weight, offset, coef, intercept, scratch, 
                 gradient[d, k] += eta[k, i]
 
 
-@njit(cache=True, error_model="numpy")
-def linear_predictor(tiles, n, offset, coef, intercept, scratch, out):
+@kernel
+def linear_predictor(
+    tiles: Tiles, n: int, offset: Floats2, coef: Floats2, intercept: Floats1, scratch: Floats2, out: Floats2
+) -> None:
     """Write eta of n rows to out (n, K), float64; arguments as in `value_gradient`, scratch (K, rows)."""
     count, _, rows = tiles.shape
     for t in range(count):

@@ -1,4 +1,4 @@
-"""Loss functions of one row, as scalar JIT functions of the linear predictor.
+"""Loss functions of one row, as scalar functions of the linear predictor.
 
 Conventions
 -----------
@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numba import njit
+from mpigd_kernels.native import inline
 
 SQUARED, LOGISTIC, SOFTMAX = range(3)
 
 
-@njit(inline="always", error_model="numpy")
+@inline
 def squared(eta, y):
     """Half squared error: (eta - y)^2 / 2."""
     residual = eta - y
     return 0.5 * residual * residual, residual, 1.0
 
 
-@njit(inline="always", error_model="numpy")
+@inline
 def logistic(eta, y):
     """Negative log-likelihood of y in {0, 1} under P(y = 1) = 1 / (1 + exp(-eta)).
 
@@ -43,7 +43,7 @@ def logistic(eta, y):
     return np.log1p(e) - min(margin, 0.0), -sign * sigmoid, e / ((1.0 + e) * (1.0 + e))
 
 
-@njit(inline="always", error_model="numpy")
+@inline
 def softmax(eta, y, value):
     """Multinomial negative log-likelihood of one tile: log(sum_k exp(eta_k)) - eta_y.
 

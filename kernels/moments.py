@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from mpigd_kernels.native import Floats1, Floats2, Tiles, kernel
 
 
-@njit(cache=True, error_model="numpy")
-def column_moments(tiles, n, weight, shift, total, first, second):
+@kernel
+def column_moments(
+    tiles: Tiles, n: int, weight: Floats2, shift: Floats1, total: Floats1, first: Floats1, second: Floats1
+) -> None:
     """Weighted sums of (x - shift) and (x - shift)^2 of each column.
 
     shift (d,) : the point about which the sums are taken.
@@ -32,14 +34,16 @@ def column_moments(tiles, n, weight, shift, total, first, second):
             second[j] += b
 
 
-@njit(cache=True, error_model="numpy")
-def largest_row_norm(tiles, n, weight, mean, scale, scratch):
+@kernel
+def largest_row_norm(
+    tiles: Tiles, n: int, weight: Floats2, mean: Floats1, scale: Floats1, scratch: Floats1, largest: Floats1
+) -> None:
     """Largest squared norm of (x - mean) / scale over the n rows of positive weight; 0 for no rows.
 
-    mean, scale (d,) : float64.  scratch (rows,) : float64, overwritten.
+    mean, scale (d,) : float64.  scratch (rows,) : float64, overwritten.  largest (1,) : receives the result.
     """
     count, d, rows = tiles.shape
-    largest = 0.0
+    largest[0] = 0.0
     for t in range(count):
         scratch[:] = 0.0
         for j in range(d):
@@ -48,5 +52,4 @@ def largest_row_norm(tiles, n, weight, mean, scale, scratch):
                 scratch[i] += z * z
         for i in range(min(rows, n - t * rows)):
             if weight.shape[0] == 0 or weight[t, i] > 0.0:
-                largest = max(largest, scratch[i])
-    return largest
+                largest[0] = max(largest[0], scratch[i])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numba import njit
+from mpigd_kernels.native import Floats2, Integers1, Rows, Tiles, kernel
 
 TILE_ROWS = 256  # 256 rows of float64 residuals are 2 KiB: they stay in L1 beside a column
 LANES = 16  # rows of a tile are a multiple of this, so that no kernel needs a remainder loop
@@ -18,8 +18,8 @@ def tile_count(n: int, rows: int) -> int:
     return -(-n // rows)
 
 
-@njit(cache=True, error_model="numpy")
-def fill_tiles(chunk, start, tiles):
+@kernel
+def fill_tiles(chunk: Rows, start: int, tiles: Tiles) -> None:
     """Copy chunk (m, d) to rows start … start + m - 1 of tiles (tiles, d, rows)."""
     m, d = chunk.shape
     rows = tiles.shape[2]
@@ -29,8 +29,18 @@ def fill_tiles(chunk, start, tiles):
             tiles[t, j, lane] = chunk[i, j]
 
 
-@njit(cache=True, error_model="numpy")
-def gather_rows(tiles, y, weight, offset, picked, to_tiles, to_y, to_weight, to_offset):
+@kernel
+def gather_rows(
+    tiles: Tiles,
+    y: Floats2,
+    weight: Floats2,
+    offset: Floats2,
+    picked: Integers1,
+    to_tiles: Tiles,
+    to_y: Floats2,
+    to_weight: Floats2,
+    to_offset: Floats2,
+) -> None:
     """Copy the rows `picked` (m,) int64 of a tiled slice to the first m rows of another.
 
     Both sides have the layout that the package's docstring describes; padding of the target beyond m is

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 
-# Numba looks for scipy.linalg when it starts, for matrix products inside kernels. mpigd's kernels have none,
-# and importing scipy costs each rank as long as importing Numba: so for this program there is no scipy.
-sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
-
-from mpigd.cli import dispatch  # noqa: E402
-from mpigd.comm import Comm  # noqa: E402
-from mpigd.errors import MpigdError  # noqa: E402
+from mpigd.cli import dispatch
+from mpigd.comm import Comm
+from mpigd.errors import MpigdError
 
 INTERRUPTED = 130
 
@@ -42,21 +37,9 @@ def main() -> int:
         status = 1
         if comm.size > 1:
             comm.abort(status)
+    sys.stdout.flush()
     comm.leave()
     return status
-
-
-def program() -> None:
-    """Run the command, then end the process.
-
-    Taking apart the interpreter with Numba's and LLVM's tables in it costs each rank a third of its
-    start-up, and frees nothing that the operating system would not: so it is left out.
-    """
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    Comm.finalize()
-    os._exit(status)
 
 
 def complain(message: str) -> None:
@@ -65,4 +48,4 @@ def complain(message: str) -> None:
 
 
 if __name__ == "__main__":
-    program()
+    sys.exit(main())

@@ -94,8 +94,6 @@ def preload(arguments: list[str], draws: bool) -> None:
     import_module(command.module)
     if draws:
         import_module("mpigd.console")
-    if command in (MAIN_JOB, COMMANDS["train"], COMMANDS["predict"], COMMANDS["evaluate"]):
-        import_module("mpigd_kernels").start_compiler()
 
 
 def dispatch(comm: Comm, arguments: list[str]) -> int:

@@ -131,13 +131,6 @@ class Comm:
         self._wait(self._mpi.Ibarrier())
 
     @staticmethod
-    def finalize() -> None:
-        """End MPI in this process; no communicator works afterwards."""
-        from mpi4py import MPI
-
-        MPI.Finalize()
-
-    @staticmethod
     def _wait(request: Request) -> None:
         """Wait without keeping a core busy: other ranks of this machine may need it to get here.
 

@@ -207,8 +207,7 @@ def read(comm: Comm, path: Path, names: Names = Names(), target: str | None = No
         if target is not None and not header.target:
             with open_file(path) as file:
                 _dataset(file, path, names.y)
-    with comm.agreement(), comm.node_leader_first():
-        kernels.compile_kernels(header.dtype, ["fill_tiles"])
+    load_kernels(comm, header.dtype, kernels.fill_tiles)
     start, stop = owned_rows(header.n, comm.size, comm.rank)
     rows = kernels.tile_rows(block_rows(header.n))
     count = kernels.tile_count(stop - start, rows)
@@ -231,6 +230,13 @@ def read(comm: Comm, path: Path, names: Names = Names(), target: str | None = No
     if target in ("binary", "classes"):
         data = _number_classes(comm, data, target)
     return replace(data, read_seconds=time.perf_counter() - begin)
+
+
+def load_kernels(comm: Comm, dtype: np.dtype, *needed: kernels.Kernel) -> None:
+    """Make kernels ready on all ranks; where they are not cached, one rank of each node compiles them."""
+    with comm.agreement(), comm.node_leader_first():
+        for each in needed:
+            each.load(dtype)
 
 
 def _chunks(header: Header, start: int, stop: int, width: int) -> Iterator[tuple[int, int]]:

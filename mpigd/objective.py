@@ -22,7 +22,7 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset
+from mpigd.dataset import Dataset, load_kernels
 from mpigd.penalties import L2
 from mpigd.scaling import Scaling
 
@@ -109,12 +109,12 @@ class Objective:
             passes += 1
             if abs(eigenvalue - before) <= tolerance * abs(eigenvalue):
                 break
+        load_kernels(self._comm, data.header.dtype, kernels.largest_row_norm)
         start = time.perf_counter()
-        row = kernels.largest_row_norm(
-            data.tiles, data.rows, data.weight, self._scaling.mean, self._scaling.scale, np.zeros(data.y.shape[1])
-        )
+        scaling, scratch, largest = self._scaling, np.empty(data.y.shape[1]), np.zeros(1)
+        kernels.largest_row_norm(data.tiles, data.rows, data.weight, scaling.mean, scaling.scale, scratch, largest)
         self.compute_seconds += time.perf_counter() - start
-        row = self._comm.max(np.array([row]))[0] + self._intercept
+        row = self._comm.max(largest)[0] + self._intercept
         curvature, penalty = self._loss.curvature, self._penalty.curvature
         full = curvature * min(eigenvalue * (1.0 + 10.0 * tolerance), row) + penalty
         return Smoothness(full, curvature * float(row) + penalty, passes + 1)
@@ -147,6 +147,8 @@ class Objective:
     def _batch_rows(self, seed: int, epoch: int, count: int) -> list[np.ndarray]:
         """Rows of this slice in every mini-batch of an epoch; rows of weight zero are in none."""
         key = (seed, epoch, count)
+        if self._batches is None:
+            load_kernels(self._comm, self._data.header.dtype, kernels.gather_rows)
         if self._batches is None or self._batches[0] != key:
             start = time.perf_counter()
             part = self._data.part_of_rows(seed, epoch, count)

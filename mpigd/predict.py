@@ -11,7 +11,7 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, Names, encode, read
+from mpigd.dataset import Dataset, Names, encode, load_kernels, read
 from mpigd.errors import DataError
 from mpigd.files import check_writable, publish, reported, temporary_name
 from mpigd.metrics import classification, regression
@@ -73,8 +73,7 @@ def linear_predictor(comm: Comm, model: Model, data: Dataset) -> np.ndarray:
                 f"{data.header.path}: dataset '{data.header.names.x}' has {data.header.d} columns; "
                 f"the model was fitted on {len(coef)}"
             )
-    with comm.agreement(), comm.node_leader_first():
-        kernels.compile_kernels(data.header.dtype, ["linear_predictor"])
+    load_kernels(comm, data.header.dtype, kernels.linear_predictor)
     eta = np.empty((data.rows, coef.shape[1]))
     scratch = np.empty((coef.shape[1], data.tiles.shape[2]))
     kernels.linear_predictor(data.tiles, data.rows, data.offset, coef, intercept, scratch, eta)

@@ -11,7 +11,7 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, Names, read
+from mpigd.dataset import Dataset, Names, load_kernels, read
 from mpigd.history import CONVERGED, Record, Stopping, divergence
 from mpigd.model import Model
 from mpigd.objective import Objective
@@ -105,10 +105,7 @@ def fit(
     begin = time.perf_counter() - data.read_seconds if begin is None else begin
     comm_seconds = comm.seconds
     loss = kernels.LOSSES[options.loss]
-    with comm.agreement(), comm.node_leader_first():
-        kernels.compile_kernels(
-            data.header.dtype, ["column_moments", "value_gradient", "largest_row_norm", "gather_rows"]
-        )
+    load_kernels(comm, data.header.dtype, kernels.value_gradient)
     scaling = Scaling.none(data.header.d)
     if options.standardize:
         scaling = measure(comm, data, centre=options.intercept)
