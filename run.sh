@@ -150,7 +150,7 @@ run_tests() {
     local n
     for n in 1 2 3 4 8; do
         say "tests inside MPI on $n rank(s)"
-        quiet=1 ranks "$n" -m pytest -q --only-mpi "$@"
+        quiet=1 ranks "$n" -m pytest -q --color=no --only-mpi -m mpi "$@"
     done
     say "all tests passed"
 }

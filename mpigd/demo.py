@@ -62,7 +62,7 @@ def run(comm: Comm, options: Demo, observers: Sequence[Observer] = ()) -> Outcom
     base = Train(path_of("boston"), tol=1e-10, max_passes=20_000)
     ways = {
         "gradient descent": ("gd", base),
-        "stochastic": ("sgd", replace(base, solver="sgd", batch_size=32, max_passes=400)),
+        "stochastic": ("sgd", replace(base, solver="sgd", batch_size=32, max_passes=200)),
     }
     top = RunDirectory(None, "boston") if comm.rank == 0 else None
     with comm.agreement():

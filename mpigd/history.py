@@ -47,7 +47,7 @@ class Stopping:
 
     def fraction(self, first: State, state: State) -> float:
         """An estimate of how much of the fit is done, 0 … 1, from the gradient's fall and the budget."""
-        if self.reason(first, first, state):
+        if state.gradient_norm == 0.0:
             return 1.0
         fallen = math.log(state.gradient_norm / first.gradient_norm) / math.log(self.tol) if 0 < self.tol < 1 else 0.0
         return min(max(fallen, state.passes / self.max_passes, 0.0), 1.0)

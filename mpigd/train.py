@@ -119,10 +119,10 @@ def fit(
             "comm_seconds": comm.seconds - comm_seconds,
         }
 
-    def observe(first: State, state: State) -> None:
+    def observe(state: State, fraction: float) -> None:
         record = Record(state.step, state.passes, state.value, state.gradient_norm, **seconds())
         for observer in observers:
-            observer(record, stopping.fraction(first, state))
+            observer(record, fraction)
 
     stopping = Stopping(options.tol, options.tol_objective, options.max_passes)
     state, reason = descend(comm, make_solver(options), objective, np.zeros(objective.shape), stopping, observe)
@@ -162,19 +162,20 @@ def descend(
     objective: Objective,
     theta: np.ndarray,
     stopping: Stopping,
-    observe: Callable[[State, State], None],
+    observe: Callable[[State, float], None],
 ) -> tuple[State, str]:
     """Step until it is time to stop; returns the last state and the reason."""
     # Overflow is what divergence looks like; it is reported as such.
     with np.errstate(over="ignore", invalid="ignore"):
         first = last = state = solver.init(objective, theta)
-        observe(first, state)
-        while (reason := stopping.reason(first, last, state)) is None:
-            last = state if state.fresh else last
+        while True:
+            reason = stopping.reason(first, last, state)
+            if state.fresh:
+                observe(state, 1.0 if reason else stopping.fraction(first, state))
+                last = state
+            if reason:
+                return state, reason
             state = solver.step(objective, state)
             if error := divergence(first, state):
                 with comm.agreement():
                     raise error
-            if state.fresh:
-                observe(first, state)
-    return state, reason
