@@ -10,7 +10,8 @@ from mpigd.comm import Comm
 def regression(comm: Comm, y: np.ndarray, prediction: np.ndarray, weight: np.ndarray) -> dict[str, float]:
     """Weighted R², RMSE and MAE; all arguments (rows,).
 
-    R² is 1 - sum w (y - prediction)² / sum w (y - mean)², NaN where y is constant.
+    R² is 1 - sum w (y - prediction)² / sum w (y - mean)²; where y is constant it is 1 for a perfect prediction
+    and else 0, as in scikit-learn.
     """
     total, weighted = comm.sum(np.array([weight.sum(), weight @ y]))
     error = y - prediction
@@ -18,7 +19,7 @@ def regression(comm: Comm, y: np.ndarray, prediction: np.ndarray, weight: np.nda
         np.array([weight @ error**2, weight @ np.abs(error), weight @ (y - weighted / total) ** 2])
     )
     return {
-        "r2": float(1.0 - squares / spread) if spread > 0.0 else float("nan"),
+        "r2": float(1.0 - squares / spread) if spread > 0.0 else float(squares == 0.0),
         "rmse": float(np.sqrt(squares / total)),
         "mae": float(absolute / total),
     }

@@ -37,6 +37,13 @@ def test_regression_metrics_equal_scikit_learn(comm: Comm) -> None:
     assert found["mae"] == pytest.approx(mae, rel=1e-12)
 
 
+@pytest.mark.parametrize("error", [0.0, 1.0])
+def test_r2_of_a_constant_target(comm: Comm, error: float) -> None:
+    y = np.full(30, 2.0)
+    found = regression(comm, *(own_rows(comm, v) for v in (y, y + error, np.ones(30))))
+    assert found["r2"] == metrics.r2_score(y, y + error)
+
+
 def test_classification_metrics_equal_scikit_learn(comm: Comm) -> None:
     rng = np.random.default_rng(1)
     y, weight = rng.integers(0, 4, 77).astype(float), rng.random(77)
