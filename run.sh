@@ -94,8 +94,14 @@ works_with() {
 
 # Runs a command in the environment that a launcher needs here: with_mpi LAUNCHER RANKS COMMAND …
 with_mpi() (
-    local launcher=$1 ranks=$2 notes=()
+    local launcher=$1 ranks=$2 notes=() library
     shift 2
+    # mpi4py looks for a library in places of its own; it has to be the one that belongs to the launcher.
+    for library in "$(dirname "$(command -v "$launcher")")"/../lib*/libmpi.{so.*,so,dylib}; do
+        if [ -e "$library" ]; then
+            export MPI4PY_LIBMPI=${MPI4PY_LIBMPI:-$library}
+        fi
+    done
     if "$launcher" --version 2>/dev/null | grep -qE 'Open MPI|OpenRTE|prterun|PRRTE'; then
         if [ "$(id -u)" = 0 ]; then
             export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
