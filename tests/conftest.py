@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +125,16 @@ def mpirun(*arguments: object, ranks: int = 3, module: bool = True, cwd: Path | 
         env=environment,
         cwd=cwd,
     )
-    assert not processes_with(mark), "the job left processes behind"
+    assert_ended(mark)
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def assert_ended(mark: str, within: float = 10.0) -> None:
+    """Check that no Python process whose environment holds mark is left; the last may still be on its way out."""
+    deadline = time.monotonic() + within
+    while (left := processes_with(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left, "the job left processes behind"
 
 
 def processes_with(mark: str) -> list[str]:

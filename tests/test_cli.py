@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import Outcome, load_table, mpirun, processes_with
+from conftest import Outcome, assert_ended, load_table, mpirun
 from mpigd_data import path_of
 from scipy import linalg
 
@@ -230,9 +230,7 @@ runpy.run_module("mpigd", run_name="__main__", alter_sys=True)
 def test_one_rank_alone_can_not_open_the_file(tmp_path: Path, kind: str) -> None:
     script = tmp_path / "job.py"
     script.write_text(ONE_RANK_FAILS)
-    begin = time.monotonic()
     done = mpirun(script, kind, "train", path_of("boston"), "--run-dir", tmp_path / "run", module=False, ranks=4)
-    assert time.monotonic() - begin < 30  # not a measurement: it ended at all
     assert not (tmp_path / "run").exists()
     if kind == "os":
         refused(done, 3, "boston.h5: can't be opened", "Input/output error")
@@ -263,9 +261,6 @@ def test_ctrl_c_ends_all_ranks(tmp_path: Path, ranks: int) -> None:
         assert job.wait(timeout=30) != 0
     finally:
         job.kill()
-    deadline = time.monotonic() + 10
-    while processes_with(mark) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not processes_with(mark)
+    assert_ended(mark)
     assert not (tmp_path / "run" / "model.h5").exists()
     assert not list((tmp_path / "run").glob("*.partial"))
