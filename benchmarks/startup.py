@@ -10,8 +10,6 @@ and writes benchmarks/startup.md.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,6 +18,7 @@ import time
 from pathlib import Path
 
 import h5py
+from machine import describe
 
 HERE = Path(__file__).resolve().parent
 RUN = HERE.parent / "run.sh"
@@ -60,8 +59,7 @@ def main(ranks: int = 8, repeats: int = 7) -> None:
     ratios = [a / b for a, b in pairs]
     text = (
         f"# Start-up, {ranks} ranks, warm cache\n\n"
-        f"Machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}, "
-        f"Python {platform.python_version()}. Medians of {repeats} pairs; seconds.\n\n"
+        f"Machine: {describe()}. Medians of {repeats} pairs; seconds.\n\n"
         "| | seconds |\n| --- | --- |\n"
         f"| main job, less its fits | {job:.2f} |\n"
         f"| `{IMPORTS}` | {imports:.2f} |\n"

@@ -12,7 +12,7 @@ Conventions
   function of the shapes alone: no reassociating fast-math.
 """
 
-from mpigd_kernels.gradient import linear_predictor, value_gradient
+from mpigd_kernels.gradient import linear_predictor, value_gradient, work_shapes
 from mpigd_kernels.losses import LOSSES, Loss
 from mpigd_kernels.moments import column_moments, largest_row_norm
 from mpigd_kernels.native import Kernel
@@ -30,4 +30,5 @@ __all__ = [
     "tile_count",
     "tile_rows",
     "value_gradient",
+    "work_shapes",
 ]

@@ -1,65 +1,92 @@
 """Value and gradient of the data term in one read of X.
 
-Both halves of the work, eta = X coef and gradient = X' residual, run over the same tile while it is in
-cache.
+Two halves share each tile: eta = X coef, and gradient = X' residual, between which the loss stands. They are
+pipelined: while the gradient of one tile is added up from the cache, the predictor of the next is computed
+as it comes from memory, so that arithmetic and memory traffic overlap. Without that a pass takes the sum of both.
 """
 
 from __future__ import annotations
 
-import numpy as np
 from mpigd_kernels.losses import SOFTMAX, SQUARED, logistic, softmax, squared
 from mpigd_kernels.native import Floats1, Floats2, Tiles, inline, kernel
+from mpigd_kernels.vector import fma8, load8, prefetch, splat8, store8, sum8
+
+AHEAD = 2048  # elements: how far before its use a cache line is asked for; measured in benchmarks/
 
 
 @inline
-def tile_predictor(tiles, t, offset, coef, intercept, eta):
-    """eta[k, i] = intercept[k] + offset[t, i] + sum_j tiles[t, j, i] coef[j, k], columns in order.
+def tile_step(tiles, t, following, coef, intercept, offset, residual, eta, lanes):
+    """Add X' residual of tile t to lanes, and put the linear predictor of tile `following` into eta.
 
-    A row's sum is a fixed sequence over columns, so its bits do not depend on the vector width.
+    residual, eta : (K, rows).  lanes ((d + 1) K [+ …], 8) : partial sums; row j K + k is that of coef[j, k].
+
+    A row's predictor is a fixed sequence over columns, and a lane's sum one over rows: neither depends on the
+    vector width of the processor.
     """
     _, d, rows = tiles.shape
-    for k in range(eta.shape[0]):
-        for i in range(rows):
-            eta[k, i] = intercept[k]
+    outputs = residual.shape[0]
+    x, ahead = tiles[t], tiles[following]
+    pairs = d // 2 * 2
+    for k in range(outputs):
+        start = splat8(intercept[k])
+        total = load8(lanes, d * outputs + k, 0)
+        one = splat8(1.0)
+        for i in range(0, rows, 8):
+            store8(eta, k, i, start)
+            total = fma8(load8(residual, k, i), one, total)
+        store8(lanes, d * outputs + k, 0, total)
         if offset.shape[0]:
-            for i in range(rows):
-                eta[k, i] += offset[t, i]
-    for j in range(d):
-        for k in range(eta.shape[0]):
-            c = coef[j, k]
-            for i in range(rows):
-                eta[k, i] += np.float64(tiles[t, j, i]) * c
+            for i in range(0, rows, 8):
+                store8(eta, k, i, fma8(load8(offset, following, i), one, start))
+    for j in range(0, pairs, 2):
+        for k in range(outputs):
+            c0, c1 = splat8(coef[j, k]), splat8(coef[j + 1, k])
+            g0, g1 = load8(lanes, j * outputs + k, 0), load8(lanes, (j + 1) * outputs + k, 0)
+            for i in range(0, rows, 16):
+                if k == 0:
+                    prefetch(ahead, j, i + AHEAD)
+                    prefetch(ahead, j + 1, i + AHEAD)
+                r = load8(residual, k, i)
+                e = load8(eta, k, i)
+                e = fma8(load8(ahead, j, i), c0, e)
+                e = fma8(load8(ahead, j + 1, i), c1, e)
+                store8(eta, k, i, e)
+                g0 = fma8(load8(x, j, i), r, g0)
+                g1 = fma8(load8(x, j + 1, i), r, g1)
+                r = load8(residual, k, i + 8)
+                e = load8(eta, k, i + 8)
+                e = fma8(load8(ahead, j, i + 8), c0, e)
+                e = fma8(load8(ahead, j + 1, i + 8), c1, e)
+                store8(eta, k, i + 8, e)
+                g0 = fma8(load8(x, j, i + 8), r, g0)
+                g1 = fma8(load8(x, j + 1, i + 8), r, g1)
+            store8(lanes, j * outputs + k, 0, g0)
+            store8(lanes, (j + 1) * outputs + k, 0, g1)
+    for j in range(pairs, d):
+        for k in range(outputs):
+            c0 = splat8(coef[j, k])
+            g0 = load8(lanes, j * outputs + k, 0)
+            for i in range(0, rows, 8):
+                store8(eta, k, i, fma8(load8(ahead, j, i), c0, load8(eta, k, i)))
+                g0 = fma8(load8(x, j, i), load8(residual, k, i), g0)
+            store8(lanes, j * outputs + k, 0, g0)
 
 
 @inline
-def column_dot(x, r):
-    """Sum of x[i] r[i] in four fixed lanes, for a length that is a multiple of four."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    for i in range(0, r.shape[0], 4):
-        a += np.float64(x[i]) * r[i]
-        b += np.float64(x[i + 1]) * r[i + 1]
-        c += np.float64(x[i + 2]) * r[i + 2]
-        d += np.float64(x[i + 3]) * r[i + 3]
-    return (a + c) + (b + d)
-
-
-@inline
-def tile_loss(code, eta, y, value):
-    """Loss of every row of a tile into value; eta (K, rows) becomes its derivative."""
-    if code == SOFTMAX:
-        softmax(eta, y, value)
-        return
-    row = eta[0]
+def tile_loss(code, eta, labels, value, residual):
+    """Loss of every row of a tile into value (rows,) and its derivative in eta into residual (K, rows)."""
+    rows = value.shape[0]
     if code == SQUARED:
-        for i in range(row.shape[0]):
-            v, first, _ = squared(row[i], y[i])
-            value[i] = v
-            row[i] = first
+        for i in range(rows):
+            value[i], residual[0, i], _ = squared(eta[0, i], labels[i])
+    elif code == SOFTMAX:
+        for k in range(eta.shape[0]):
+            for i in range(rows):
+                residual[k, i] = eta[k, i]
+        softmax(residual, labels, value)
     else:
-        for i in range(row.shape[0]):
-            v, first, _ = logistic(row[i], y[i])
-            value[i] = v
-            row[i] = first
+        for i in range(rows):
+            value[i], residual[0, i], _ = logistic(eta[0, i], labels[i])
 
 
 @kernel
@@ -73,6 +100,7 @@ def value_gradient(
     coef: Floats2,
     intercept: Floats1,
     scratch: Floats2,
+    lanes: Floats2,
     gradient: Floats2,
     sums: Floats1,
 ) -> None:
@@ -81,36 +109,47 @@ def value_gradient(
     code : integer code of the loss.
     tiles, n, y, weight, offset : a tiled slice, see the package's docstring.
     coef (d, K), intercept (K,) : float64, on the scale of the stored columns.
-    scratch (K + 1, rows) : float64, overwritten.
+    scratch (2 K + 2, rows), lanes ((d + 1) K + 2, 8) : float64, overwritten; see `work_shapes`.
     gradient (d + 1, K) : receives sum_i w_i dloss_i / d(coef); its last row that of the intercept.
     sums (2,) : receives sum_i w_i loss_i and sum_i w_i.
     """
     count, d, rows = tiles.shape
     outputs = coef.shape[1]
-    eta, value = scratch[:outputs], scratch[outputs]
-    gradient[:] = 0.0
-    sums[:] = 0.0
+    eta, residual = scratch[:outputs], scratch[outputs : 2 * outputs]
+    value, weights = scratch[2 * outputs], scratch[2 * outputs + 1]
+    zero, one = splat8(0.0), splat8(1.0)
+    for row in range(lanes.shape[0]):
+        store8(lanes, row, 0, zero)
+    residual[:] = 0.0
+    value_lanes, weight_lanes = (d + 1) * outputs, (d + 1) * outputs + 1
+    if count:  # the predictor of the first tile; a residual of zero adds nothing
+        tile_step(tiles, 0, 0, coef, intercept, offset, residual, eta, lanes)
     for t in range(count):
-        tile_predictor(tiles, t, offset, coef, intercept, eta)
-        tile_loss(code, eta, y[t], value)
+        tile_loss(code, eta, y[t], value, residual)
         real = min(rows, n - t * rows)
-        total = 0.0
-        for i in range(rows):
-            w = 0.0
-            if i < real:
-                w = weight[t, i] if weight.shape[0] else 1.0
-            # A row of weight zero contributes nothing even where its loss is not finite.
-            total += w * value[i] if w != 0.0 else 0.0
-            sums[1] += w
-            for k in range(outputs):
-                eta[k, i] = w * eta[k, i] if w != 0.0 else 0.0
-        sums[0] += total
-        for j in range(d):
-            for k in range(outputs):
-                gradient[j, k] += column_dot(tiles[t, j], eta[k])
-        for k in range(outputs):
+        if real < rows or weight.shape[0]:
             for i in range(rows):
-                gradient[d, k] += eta[k, i]
+                weights[i] = (weight[t, i] if weight.shape[0] else 1.0) if i < real else 0.0
+            # A row of weight zero contributes nothing even where its loss is not finite.
+            for i in range(rows):
+                value[i] = weights[i] * value[i] if weights[i] != 0.0 else 0.0
+            for k in range(outputs):
+                for i in range(rows):
+                    residual[k, i] = weights[i] * residual[k, i] if weights[i] != 0.0 else 0.0
+        else:
+            weights[:] = 1.0
+        v, w = load8(lanes, value_lanes, 0), load8(lanes, weight_lanes, 0)
+        for i in range(0, rows, 8):
+            v = fma8(load8(scratch, 2 * outputs, i), one, v)
+            w = fma8(load8(scratch, 2 * outputs + 1, i), one, w)
+        store8(lanes, value_lanes, 0, v)
+        store8(lanes, weight_lanes, 0, w)
+        tile_step(tiles, t, min(t + 1, count - 1), coef, intercept, offset, residual, eta, lanes)
+    for j in range(d + 1):
+        for k in range(outputs):
+            gradient[j, k] = sum8(load8(lanes, j * outputs + k, 0))
+    sums[0] = sum8(load8(lanes, value_lanes, 0))
+    sums[1] = sum8(load8(lanes, weight_lanes, 0))
 
 
 @kernel
@@ -118,9 +157,23 @@ def linear_predictor(
     tiles: Tiles, n: int, offset: Floats2, coef: Floats2, intercept: Floats1, scratch: Floats2, out: Floats2
 ) -> None:
     """Write eta of n rows to out (n, K), float64; arguments as in `value_gradient`, scratch (K, rows)."""
-    count, _, rows = tiles.shape
+    count, d, rows = tiles.shape
+    outputs = coef.shape[1]
     for t in range(count):
-        tile_predictor(tiles, t, offset, coef, intercept, scratch)
+        x = tiles[t]
+        for k in range(outputs):
+            for i in range(0, rows, 8):
+                e = splat8(intercept[k])
+                if offset.shape[0]:
+                    e = fma8(load8(offset, t, i), splat8(1.0), e)
+                for j in range(d):
+                    e = fma8(load8(x, j, i), splat8(coef[j, k]), e)
+                store8(scratch, k, i, e)
         for i in range(min(rows, n - t * rows)):
-            for k in range(out.shape[1]):
+            for k in range(outputs):
                 out[t * rows + i, k] = scratch[k, i]
+
+
+def work_shapes(d: int, outputs: int, rows: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Shapes of the scratch and lanes that `value_gradient` needs."""
+    return (2 * outputs + 2, rows), ((d + 1) * outputs + 2, 8)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from mpigd_kernels.elementary import exp, log1p_unit
 from mpigd_kernels.native import inline
 
 SQUARED, LOGISTIC, SOFTMAX = range(3)
@@ -38,9 +39,9 @@ def logistic(eta, y):
     """
     sign = 2.0 * y - 1.0
     margin = sign * eta
-    e = np.exp(-abs(margin))
+    e = exp(-abs(margin))
     sigmoid = (e if margin >= 0.0 else 1.0) / (1.0 + e)
-    return np.log1p(e) - min(margin, 0.0), -sign * sigmoid, e / ((1.0 + e) * (1.0 + e))
+    return log1p_unit(e) - min(margin, 0.0), -sign * sigmoid, e / ((1.0 + e) * (1.0 + e))
 
 
 @inline
@@ -59,17 +60,24 @@ def softmax(eta, y, value):
         top = eta[0, i]
         for k in range(1, outputs):
             top = max(top, eta[k, i])
-        label = np.int64(y[i])
-        at_label = eta[label, i] - top
+        value[i] = top
+    for k in range(outputs):
+        for i in range(rows):
+            eta[k, i] -= value[i]
+    for i in range(rows):
+        value[i] = -eta[np.int64(y[i]), i]
+    # Loops over rows inside: they are what vectorises. The sum over k has a fixed order either way.
+    for k in range(outputs):
+        for i in range(rows):
+            eta[k, i] = exp(eta[k, i])
+    for i in range(rows):
         total = 0.0
         for k in range(outputs):
-            e = np.exp(eta[k, i] - top)
-            eta[k, i] = e
-            total += e
+            total += eta[k, i]
+        value[i] += np.log(total)
         for k in range(outputs):
             eta[k, i] /= total
-        eta[label, i] -= 1.0
-        value[i] = np.log(total) - at_label
+        eta[np.int64(y[i]), i] -= 1.0
 
 
 @dataclass(frozen=True)

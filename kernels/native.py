@@ -27,6 +27,7 @@ from typing import Annotated, Any, get_type_hints
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
+from mpigd_kernels import vector
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Kernel:
             arrays.append(f"carray(a{i}, ({', '.join(shape)},))")
         # Without Numba's runtime a kernel that allocates does not compile, and nothing counts references.
         options = {"error_model": "numpy", "_nrt": False}
-        jitted: dict[str, Any] = {}
+        jitted: dict[str, Any] = dict(vector.compiled())
         for name, function in _inlined.items():
             jitted[name] = numba.njit(inline="always", **options)(_rebound(function, jitted))
         run = numba.njit(**options)(_rebound(self._function, jitted))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mpigd_kernels.native import Floats2, Integers1, Rows, Tiles, kernel
 
-TILE_ROWS = 256  # 256 rows of float64 residuals are 2 KiB: they stay in L1 beside a column
+TILE_ROWS = 64  # two tiles of float32 stay in L2 up to a thousand columns; measured in benchmarks/
 LANES = 16  # rows of a tile are a multiple of this, so that no kernel needs a remainder loop
 
 

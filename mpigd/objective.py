@@ -132,9 +132,20 @@ class Objective:
         coef, intercept = self._scaling.to_columns(theta, self._intercept)
         message = self._message[: (d + 1) * outputs + 2]
         gradient, sums = message[:-2].reshape(d + 1, outputs), message[-2:]
-        scratch = np.empty((outputs + 1, data.tiles.shape[2]))
+        scratch, lanes = (np.empty(shape) for shape in kernels.work_shapes(d, outputs, data.tiles.shape[2]))
         kernels.value_gradient(
-            loss.code, data.tiles, data.rows, data.y, data.weight, data.offset, coef, intercept, scratch, gradient, sums
+            loss.code,
+            data.tiles,
+            data.rows,
+            data.y,
+            data.weight,
+            data.offset,
+            coef,
+            intercept,
+            scratch,
+            lanes,
+            gradient,
+            sums,
         )
         if self._average == "ranks" and sums[1] > 0.0:
             message /= sums[1]
