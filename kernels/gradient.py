@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from mpigd_kernels.losses import SOFTMAX, SQUARED, logistic, softmax, squared
 from mpigd_kernels.native import Floats1, Floats2, Tiles, inline, kernel
-from mpigd_kernels.vector import fma8, load8, prefetch, splat8, store8, sum8
-
-AHEAD = 2048  # elements: how far before its use a cache line is asked for; measured in benchmarks/
+from mpigd_kernels.vector import fma8, load8, prefetch16, splat8, store8, sum8
 
 
 @inline
@@ -44,8 +42,8 @@ def tile_step(tiles, t, following, coef, intercept, offset, residual, eta, lanes
             g0, g1 = load8(lanes, j * outputs + k, 0), load8(lanes, (j + 1) * outputs + k, 0)
             for i in range(0, rows, 16):
                 if k == 0:
-                    prefetch(ahead, j, i + AHEAD)
-                    prefetch(ahead, j + 1, i + AHEAD)
+                    prefetch16(ahead, j, i)
+                    prefetch16(ahead, j + 1, i)
                 r = load8(residual, k, i)
                 e = load8(eta, k, i)
                 e = fma8(load8(ahead, j, i), c0, e)
@@ -121,6 +119,7 @@ def value_gradient(
     for row in range(lanes.shape[0]):
         store8(lanes, row, 0, zero)
     residual[:] = 0.0
+    unweighted = 0
     value_lanes, weight_lanes = (d + 1) * outputs, (d + 1) * outputs + 1
     if count:  # the predictor of the first tile; a residual of zero adds nothing
         tile_step(tiles, 0, 0, coef, intercept, offset, residual, eta, lanes)
@@ -136,20 +135,22 @@ def value_gradient(
             for k in range(outputs):
                 for i in range(rows):
                     residual[k, i] = weights[i] * residual[k, i] if weights[i] != 0.0 else 0.0
+            w = load8(lanes, weight_lanes, 0)
+            for i in range(0, rows, 8):
+                w = fma8(load8(scratch, 2 * outputs + 1, i), one, w)
+            store8(lanes, weight_lanes, 0, w)
         else:
-            weights[:] = 1.0
-        v, w = load8(lanes, value_lanes, 0), load8(lanes, weight_lanes, 0)
+            unweighted += rows
+        v = load8(lanes, value_lanes, 0)
         for i in range(0, rows, 8):
             v = fma8(load8(scratch, 2 * outputs, i), one, v)
-            w = fma8(load8(scratch, 2 * outputs + 1, i), one, w)
         store8(lanes, value_lanes, 0, v)
-        store8(lanes, weight_lanes, 0, w)
         tile_step(tiles, t, min(t + 1, count - 1), coef, intercept, offset, residual, eta, lanes)
     for j in range(d + 1):
         for k in range(outputs):
             gradient[j, k] = sum8(load8(lanes, j * outputs + k, 0))
     sums[0] = sum8(load8(lanes, value_lanes, 0))
-    sums[1] = sum8(load8(lanes, weight_lanes, 0))
+    sums[1] = sum8(load8(lanes, weight_lanes, 0)) + unweighted
 
 
 @kernel

@@ -32,9 +32,14 @@ def splat8(value: float) -> Any:
     return np.full(LANES, value)
 
 
+def fma(a: float, b: float, c: float) -> float:
+    """Compute a * b + c of three doubles, rounded once. (In Python of two roundings: a stand-in.)"""
+    return a * b + c
+
+
 def fma8(a: Any, b: Any, c: Any) -> Any:
-    """Compute a * b + c, rounded once."""
-    raise NotImplementedError
+    """Compute a * b + c, lane by lane, each rounded once. (In Python of two roundings: a stand-in.)"""
+    return a * b + c
 
 
 def sum8(value: Any) -> float:
@@ -44,8 +49,12 @@ def sum8(value: Any) -> float:
     return v[0] + v[1]
 
 
-def prefetch(array: Any, j: int, i: int) -> None:
-    """Ask for the cache line of array[j, i], which need not exist."""
+AHEAD = 8192  # bytes: how far before its use a cache line is asked for; measured with benchmarks/kernels.py
+LINE = 64
+
+
+def prefetch16(array: Any, j: int, i: int) -> None:
+    """Ask for the cache lines AHEAD bytes after array[j, i … i + 15]; they need not exist."""
 
 
 @cache
@@ -129,29 +138,35 @@ def compiled() -> dict[str, Any]:
         return types.float64(vector), generate
 
     @intrinsic
-    def prefetch(typing: Any, array: Any, j: Any, i: Any) -> Any:
+    def prefetch16(typing: Any, array: Any, j: Any, i: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             at, _ = address(context, builder, signature.args[0], *arguments)
-            byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-            function = declared(builder, "llvm.prefetch.p0", ir.FunctionType(ir.VoidType(), [byte, word, word, word]))
-            builder.call(function, [builder.bitcast(at, byte), word(0), word(2), word(1)])
+            byte, word = ir.IntType(8), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), word, word, word])
+            function = declared(builder, "llvm.prefetch.p0", kind)
+            at = builder.bitcast(at, byte.as_pointer())
+            for distance in range(AHEAD, AHEAD + 2 * signature.args[0].dtype.bitwidth, LINE):
+                builder.call(function, [builder.gep(at, [word(distance)]), word(0), word(2), word(1)])
             return context.get_dummy_value()
 
         return types.void(array, types.intp, types.intp), generate
 
-    @intrinsic
-    def fma8(typing: Any, a: Any, b: Any, c: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            function = declared(builder, "llvm.fma.v8f64", ir.FunctionType(lanes, [lanes] * 3))
-            return builder.call(function, arguments)
+    def fused(number: Any, of: Any, name: str) -> Any:
+        @intrinsic
+        def multiply_add(typing: Any, a: Any, b: Any, c: Any) -> Any:
+            def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                return builder.call(declared(builder, name, ir.FunctionType(of, [of] * 3)), arguments)
 
-        return vector(vector, vector, vector), generate
+            return number(number, number, number), generate
+
+        return multiply_add
 
     return {
         "load8": load8,
         "store8": store8,
         "splat8": splat8,
         "sum8": sum8,
-        "prefetch": prefetch,
-        "fma8": fma8,
+        "prefetch16": prefetch16,
+        "fma": fused(types.float64, ir.DoubleType(), "llvm.fma.f64"),
+        "fma8": fused(vector, lanes, "llvm.fma.v8f64"),
     }
