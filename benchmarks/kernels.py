@@ -26,7 +26,7 @@ from mpigd.comm import Comm
 MEGABYTES = 400
 REPEATS = 7
 COLUMNS = (13, 28, 64, 128, 512, 2000)
-LOSSES = ("squared", "logistic")
+LOSSES = ("squared", "huber", "logistic", "poisson")
 DTYPES = (np.float32, np.float64)
 
 
@@ -62,7 +62,9 @@ def measure(comm: Comm, loss: kernels.Loss, dtype: type, d: int) -> tuple[float,
     X, theta, target = tiles.reshape(n, d), coef[:, 0].astype(dtype), y.reshape(-1).astype(dtype)
 
     def gradient_pass() -> None:
-        kernels.value_gradient(loss.code, tiles, n, y, none, none, coef, intercept, scratch, lanes, gradient, sums)
+        kernels.value_gradient(
+            loss.tile, 1.0, 1.0, tiles, n, y, none, none, coef, intercept, scratch, lanes, gradient, sums
+        )
 
     def numpy_products() -> None:
         eta = X @ theta

@@ -11,7 +11,7 @@ import numpy as np
 from mpigd_kernels.native import inline
 from mpigd_kernels.vector import fma
 
-LARGEST_EXPONENT = 709.0  # exp of it is finite; of its negative, normal
+LARGEST_EXPONENT = 690.0  # exp of it, some 1e299, may still be multiplied by a y or a weight of 1e8
 
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts; the first has its last 32 bits zero,
@@ -27,7 +27,7 @@ def exp(x):
     added to the exponent bits (P. Tang, "Table-driven implementation of the exponential function in IEEE
     floating-point arithmetic", ACM TOMS 15, 1989, without the table).
     """
-    x = min(max(x, -LARGEST_EXPONENT + 1.0), LARGEST_EXPONENT)
+    x = min(max(x, -LARGEST_EXPONENT), LARGEST_EXPONENT)
     shifted = fma(x, _LOG2_E, _ROUND)
     n = shifted - _ROUND
     r = fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, x))

@@ -7,8 +7,7 @@ as it comes from memory, so that arithmetic and memory traffic overlap. Without 
 
 from __future__ import annotations
 
-from mpigd_kernels.losses import SOFTMAX, SQUARED, logistic, softmax, squared
-from mpigd_kernels.native import Floats1, Floats2, Tiles, inline, kernel
+from mpigd_kernels.native import Floats1, Floats2, Function, Tiles, inline, kernel
 from mpigd_kernels.vector import fma8, load8, prefetch16, splat8, store8, sum8
 
 
@@ -70,26 +69,11 @@ def tile_step(tiles, t, following, coef, intercept, offset, residual, eta, lanes
             store8(lanes, j * outputs + k, 0, g0)
 
 
-@inline
-def tile_loss(code, eta, labels, value, residual):
-    """Loss of every row of a tile into value (rows,) and its derivative in eta into residual (K, rows)."""
-    rows = value.shape[0]
-    if code == SQUARED:
-        for i in range(rows):
-            value[i], residual[0, i], _ = squared(eta[0, i], labels[i])
-    elif code == SOFTMAX:
-        for k in range(eta.shape[0]):
-            for i in range(rows):
-                residual[k, i] = eta[k, i]
-        softmax(residual, labels, value)
-    else:
-        for i in range(rows):
-            value[i], residual[0, i], _ = logistic(eta[0, i], labels[i])
-
-
 @kernel
 def value_gradient(
-    code: int,
+    loss: Function,
+    parameter: float,
+    smoothing: float,
     tiles: Tiles,
     n: int,
     y: Floats2,
@@ -104,7 +88,7 @@ def value_gradient(
 ) -> None:
     """Add up the weighted loss of n rows and its gradient.
 
-    code : integer code of the loss.
+    loss, parameter, smoothing : `Loss.tile`, and the numbers that it is called with.
     tiles, n, y, weight, offset : a tiled slice, see the package's docstring.
     coef (d, K), intercept (K,) : float64, on the scale of the stored columns.
     scratch (2 K + 2, rows), lanes ((d + 1) K + 2, 8) : float64, overwritten; see `work_shapes`.
@@ -124,7 +108,7 @@ def value_gradient(
     if count:  # the predictor of the first tile; a residual of zero adds nothing
         tile_step(tiles, 0, 0, coef, intercept, offset, residual, eta, lanes)
     for t in range(count):
-        tile_loss(code, eta, y[t], value, residual)
+        loss(eta, y[t], value, residual, parameter, smoothing)
         real = min(rows, n - t * rows)
         if real < rows or weight.shape[0]:
             for i in range(rows):

@@ -38,7 +38,12 @@ class Array:
     dtype: str | None = "float64"
 
 
-# The annotations of a kernel's parameters, beside int.
+class Static:
+    """A parameter that is a function, compiled into the kernel: each one makes a kernel of its own."""
+
+
+# The annotations of a kernel's parameters, beside int and float.
+Function = Annotated[Callable[..., Any], Static()]
 Tiles = Annotated[np.ndarray, Array(3, None)]
 Rows = Annotated[np.ndarray, Array(2, None)]  # of X, as they come from a file
 Floats1 = Annotated[np.ndarray, Array(1)]
@@ -66,71 +71,99 @@ class Kernel:
         self._function = function
         hints = get_type_hints(function, include_extras=True)
         del hints["return"]
-        self._parameters: list[Array | None] = [None if h is int else h.__metadata__[0] for h in hints.values()]
-        self._which = next(i for i, p in enumerate(self._parameters) if p and p.dtype is None)
-        self._loaded: dict[np.dtype[Any], Callable[..., None]] = {}
+        self._parameters: list[Any] = [h if h in (int, float) else h.__metadata__[0] for h in hints.values()]
+        self._which = next(i for i, p in enumerate(self._parameters) if isinstance(p, Array) and p.dtype is None)
+        self._loaded: dict[Any, Callable[..., None]] = {}
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     def __call__(self, *arguments: Any) -> None:
         """Run on arguments of the declared types; anything else is a TypeError."""
         dtype = arguments[self._which].dtype
-        native = self._loaded.get(dtype) or self.load(dtype)
-        flat: list[int] = []
+        functions, flat = [], []
         for parameter, value in zip(self._parameters, arguments, strict=True):
-            if parameter is None:
+            if isinstance(parameter, Static):
+                functions.append(value)
+            elif not isinstance(parameter, Array):
                 flat.append(value)
-                continue
-            if (
+            elif (
                 value.ndim != parameter.ndim
                 or value.dtype != (parameter.dtype or dtype)
                 or not value.flags.c_contiguous
             ):
                 raise TypeError(f"{self.__name__}: expected {parameter}, got {value.dtype}{value.shape}")
-            flat.append(value.__array_interface__["data"][0])
-            flat.extend(value.shape)
+            else:
+                flat.append(value.__array_interface__["data"][0])
+                flat.extend(value.shape)
+        native = self._loaded.get((dtype, *functions)) or self.load(dtype, *functions)
         native(*flat)
 
-    def load(self, dtype: np.dtype[Any]) -> Callable[..., None]:
-        """Make the kernel ready for rows of this dtype: from the cache, or by compiling it (seconds)."""
+    def load(self, dtype: np.dtype[Any], *functions: Callable[..., Any]) -> Callable[..., None]:
+        """Make the kernel ready for rows of this dtype: from the cache, or by compiling it (seconds).
+
+        functions : the arguments for the parameters that are functions. A kernel with one that is not
+        mpigd's own is compiled in every process.
+        """
         dtype = np.dtype(dtype)
-        key = hashlib.sha256(f"{_fingerprint()} {self.__name__} {dtype}".encode()).hexdigest()[:32]
+        names = " ".join([self.__name__, str(dtype), *map(_name, functions)])
+        # The fingerprint covers the sources of this package, so only what comes from it can be cached.
+        own = all(f.__module__.startswith("mpigd_kernels.") for g in (self._function, *functions) for f in _within(g))
+        key = hashlib.sha256(f"{_fingerprint()} {names}".encode()).hexdigest()[:32] if own else os.urandom(16).hex()
         symbol = f"mpigd_{self.__name__}_{key}"
-        code = _read(key)
+        code = _read(key) if own else None
         if code is None:
-            code = self._compile(dtype, symbol)
-            _write(key, code)
-        address = _link(code, symbol)
-        native = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * self._c_arity())(address)
-        self._loaded[dtype] = native
+            code = self._compile(dtype, functions, symbol)
+            if own:
+                _write(key, code)
+        native = ctypes.CFUNCTYPE(None, *self._c_types())(_link(code, symbol))
+        self._loaded[(dtype, *functions)] = native
         return native
 
-    def _c_arity(self) -> int:
-        return sum(1 + p.ndim if p else 1 for p in self._parameters)
+    def _c_types(self) -> list[Any]:
+        """Types of the C function's parameters: an array is its address and its shape."""
+        c_types: list[Any] = []
+        for parameter in self._parameters:
+            if isinstance(parameter, Array):
+                c_types.extend([ctypes.c_int64] * (1 + parameter.ndim))
+            elif not isinstance(parameter, Static):
+                c_types.append(ctypes.c_int64 if parameter is int else ctypes.c_double)
+        return c_types
 
-    def _compile(self, dtype: np.dtype[Any], symbol: str) -> bytes:
+    def _compile(self, dtype: np.dtype[Any], functions: tuple[Any, ...], symbol: str) -> bytes:
         """The object file of a C function of the kernel's arguments, each array as an address and a shape."""
         import numba
 
-        names, signature, arrays = [], [], []
-        for i, parameter in enumerate(self._parameters):
-            names.append(f"a{i}")
-            if parameter is None:
-                signature.append(numba.int64)
-                arrays.append(f"a{i}")
-                continue
-            element = numba.from_dtype(np.dtype(parameter.dtype or dtype))
-            shape = [f"a{i}_{k}" for k in range(parameter.ndim)]
-            names.extend(shape)
-            signature.extend([numba.types.CPointer(element), *[numba.int64] * parameter.ndim])
-            arrays.append(f"carray(a{i}, ({', '.join(shape)},))")
         # Without Numba's runtime a kernel that allocates does not compile, and nothing counts references.
         options = {"error_model": "numpy", "_nrt": False}
         jitted: dict[str, Any] = dict(vector.compiled())
+
+        def jit(function: Any) -> Any:
+            return numba.njit(inline="always", **options)(_rebound(function, jitted, jit))
+
         for name, function in _inlined.items():
-            jitted[name] = numba.njit(inline="always", **options)(_rebound(function, jitted))
-        run = numba.njit(**options)(_rebound(self._function, jitted))
-        namespace: dict[str, Any] = {"carray": numba.carray, "kernel": run}
-        exec(f"def entry({', '.join(names)}):\n    kernel({', '.join(arrays)})", namespace)
+            jitted[name] = jit(function)
+        namespace: dict[str, Any] = {
+            "carray": numba.carray,
+            "kernel": numba.njit(**options)(_rebound(self._function, jitted, jit)),
+        }
+        names: list[str] = []
+        signature: list[Any] = []
+        values: list[str] = []
+        remaining = iter(functions)
+        for i, parameter in enumerate(self._parameters):
+            if isinstance(parameter, Static):
+                namespace[f"f{i}"] = jit(next(remaining))
+                values.append(f"f{i}")
+            elif isinstance(parameter, Array):
+                element = numba.from_dtype(np.dtype(parameter.dtype or dtype))
+                shape = [f"a{i}_{k}" for k in range(parameter.ndim)]
+                names.extend([f"a{i}", *shape])
+                signature.extend([numba.types.CPointer(element), *[numba.int64] * parameter.ndim])
+                values.append(f"carray(a{i}, ({', '.join(shape)},))")
+            else:
+                names.append(f"a{i}")
+                signature.append(numba.int64 if parameter is int else numba.float64)
+                values.append(f"a{i}")
+        exec(f"def entry({', '.join(names)}):\n    kernel({', '.join(values)})", namespace)
         entry = numba.cfunc(numba.void(*signature))(namespace["entry"])
         module = llvm.parse_assembly(_without_runtime(entry.inspect_llvm()))
         module.get_function(entry.native_name).name = symbol
@@ -150,9 +183,25 @@ def _without_runtime(ir: str) -> str:
     return re.sub(rf"@({'|'.join(outside)})\b", rf"@{_UNREACHED}\1", ir) if outside else ir
 
 
-def _rebound(function: types.FunctionType, names: dict[str, Any]) -> types.FunctionType:
-    """The same function, seeing the compiled form of the functions that it calls."""
-    return types.FunctionType(function.__code__, {**function.__globals__, **names}, function.__name__)
+def _rebound(function: types.FunctionType, names: dict[str, Any], jit: Callable[[Any], Any]) -> types.FunctionType:
+    """The same function, seeing the compiled form of the functions that it calls and has closed over."""
+    closure = tuple(
+        types.CellType(
+            jit(cell.cell_contents) if isinstance(cell.cell_contents, types.FunctionType) else cell.cell_contents
+        )
+        for cell in function.__closure__ or ()
+    )
+    return types.FunctionType(function.__code__, {**function.__globals__, **names}, function.__name__, None, closure)
+
+
+def _within(function: Any) -> list[Any]:
+    """A function and those that it has closed over."""
+    cells = (cell.cell_contents for cell in function.__closure__ or ())
+    return [function, *(inner for c in cells if isinstance(c, types.FunctionType) for inner in _within(c))]
+
+
+def _name(function: Any) -> str:
+    return "/".join(f.__qualname__ for f in _within(function))
 
 
 @cache

@@ -33,12 +33,12 @@ def splat8(value: float) -> Any:
 
 
 def fma(a: float, b: float, c: float) -> float:
-    """Compute a * b + c of three doubles, rounded once. (In Python of two roundings: a stand-in.)"""
+    """Compute a * b + c of three doubles, rounded once; in Python a stand-in that rounds twice."""
     return a * b + c
 
 
 def fma8(a: Any, b: Any, c: Any) -> Any:
-    """Compute a * b + c, lane by lane, each rounded once. (In Python of two roundings: a stand-in.)"""
+    """Compute a * b + c, lane by lane, each rounded once; in Python a stand-in that rounds twice."""
     return a * b + c
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Header:
     names: Names
     n: int
     d: int
-    dtype: np.dtype  # of the tiles: float32 or float64
+    dtype: np.dtype  # of the tiles: see _tile_dtype
     feature_names: tuple[str, ...]
     target: bool
     sample_weight: bool
@@ -75,7 +75,7 @@ class Dataset:
     """A rank's slice. Per-row arrays are local; `header` and `classes` are the same on all ranks.
 
     start, stop : the rows start … stop - 1 of the file are here.
-    tiles : (tiles, d, rows) float32 or float64.  y, weight, offset : (tiles, rows) float64, padded;
+    tiles : (tiles, d, rows) of the header's dtype.  y, weight, offset : (tiles, rows) float64, padded;
     weight and offset have no tiles where the file has none.
     classes : values of y that the class numbers in `y` stand for; empty for a regression.
     """
@@ -152,14 +152,12 @@ def read_header(path: Path, names: Names = Names()) -> Header:
                     f"{path}: dataset '{name}' has shape {file[name].shape}, but '{names.x}' has {n} rows: "
                     f"expected ({n},)"
                 )
-        # Small integers and half floats are exact in float32.
-        wide = x.dtype.itemsize > (2 if x.dtype.kind in "iu" else 4)
         return Header(
             path=path,
             names=names,
             n=n,
             d=d,
-            dtype=np.dtype(np.float64 if wide else np.float32),
+            dtype=_tile_dtype(x.dtype),
             feature_names=_feature_names(file, path, d),
             target=optional[0],
             sample_weight=optional[1],
@@ -190,6 +188,19 @@ def _feature_names(file: h5py.File, path: Path, d: int) -> tuple[str, ...]:
     return tuple(item.asstr()[:])
 
 
+def _tile_dtype(stored: np.dtype) -> np.dtype:
+    """The narrowest type that kernels read and that holds every stored value exactly.
+
+    Bytes and float32 are kept; half floats and 16-bit integers become float32, the rest float64.
+    """
+    if stored.kind == "b":
+        return np.dtype(np.uint8)
+    if stored.kind in "iu" and stored.itemsize == 1:
+        return stored.newbyteorder("=")
+    wide = stored.itemsize > (2 if stored.kind in "iu" else 4)
+    return np.dtype(np.float64 if wide else np.float32)
+
+
 def _storage(x: h5py.Dataset) -> str:
     if x.chunks is None:
         return "contiguous"
@@ -199,7 +210,7 @@ def _storage(x: h5py.Dataset) -> str:
 def read(comm: Comm, path: Path, names: Names = Names(), target: str | None = None) -> Dataset:
     """Read the slice of this rank. A collective; bad input raises the same DataError on all ranks.
 
-    target : what y must be: "real", "binary" or "classes" (as `Loss.target`), or None to leave y unread.
+    target : what y must be, as `Loss.target`, or None to leave y unread.
     """
     begin = time.perf_counter()
     with comm.agreement():
@@ -207,7 +218,7 @@ def read(comm: Comm, path: Path, names: Names = Names(), target: str | None = No
         if target is not None and not header.target:
             with open_file(path) as file:
                 _dataset(file, path, names.y)
-    load_kernels(comm, header.dtype, kernels.fill_tiles)
+    load_kernel(comm, header.dtype, kernels.fill_tiles)
     start, stop = owned_rows(header.n, comm.size, comm.rank)
     rows = kernels.tile_rows(block_rows(header.n))
     count = kernels.tile_count(stop - start, rows)
@@ -216,6 +227,9 @@ def read(comm: Comm, path: Path, names: Names = Names(), target: str | None = No
         tiles = np.zeros((count, header.d, rows), header.dtype)
         _read_x(file, header, start, stop, tiles)
         y = none if target is None else _read_rows(file, header, names.y, start, stop, count, rows, padding=1.0)
+        if target in ("nonnegative", "positive"):
+            bad = y < 0.0 if target == "nonnegative" else y <= 0.0
+            _refuse(bad, header, names.y, start, f"is not {target}, as the loss needs,")
         weight = none
         if header.sample_weight:
             weight = _read_rows(file, header, names.sample_weight, start, stop, count, rows)
@@ -232,11 +246,10 @@ def read(comm: Comm, path: Path, names: Names = Names(), target: str | None = No
     return replace(data, read_seconds=time.perf_counter() - begin)
 
 
-def load_kernels(comm: Comm, dtype: np.dtype, *needed: kernels.Kernel) -> None:
-    """Make kernels ready on all ranks; where they are not cached, one rank of each node compiles them."""
+def load_kernel(comm: Comm, dtype: np.dtype, kernel: kernels.Kernel, *functions: Callable[..., Any]) -> None:
+    """Make a kernel ready on all ranks; where it is not cached, one rank of each node compiles it."""
     with comm.agreement(), comm.node_leader_first():
-        for each in needed:
-            each.load(dtype)
+        kernel.load(dtype, *functions)
 
 
 def _chunks(header: Header, start: int, stop: int, width: int) -> Iterator[tuple[int, int]]:

@@ -38,6 +38,11 @@ class Model:
     config: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether `mean` gives probabilities of classes: not for a loss that only tells the side."""
+        return len(self.classes) > 0 and self.loss.link != "sign"
+
     def columns(self) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients as (d, K) and intercept as (K,), for K = 1 too."""
         return self.coef.reshape(len(self.coef), -1), self.intercept.reshape(-1)

@@ -22,7 +22,7 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, load_kernels
+from mpigd.dataset import Dataset, load_kernel
 from mpigd.penalties import L2
 from mpigd.scaling import Scaling
 
@@ -62,7 +62,10 @@ class Objective:
         l2: float = 0.0,
         intercept: bool = True,
         average: Average = "rows",
+        loss_parameter: float = 0.0,
+        smoothing: float = 1.0,
     ) -> None:
+        self._parameters = loss_parameter, smoothing
         self._comm, self._data, self._loss, self._scaling = comm, data, loss, scaling
         self._penalty, self._intercept, self._average = L2(l2), intercept, average
         self._outputs = len(data.classes) if loss.target == "classes" else 1
@@ -73,6 +76,7 @@ class Objective:
         self.n = int(comm.sum(np.array([np.count_nonzero(data.weights())]))[0])
         self.shape = (d + intercept, self._outputs)
         self.compute_seconds = 0.0
+        load_kernel(comm, data.header.dtype, kernels.value_gradient, loss.tile)
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """F(theta) and its gradient, shape of theta."""
@@ -99,6 +103,7 @@ class Objective:
         eigenvalue from below, hence the factor 1 + 10 · tolerance.
         """
         data, loss = self._data, kernels.LOSSES["squared"]
+        load_kernel(self._comm, data.header.dtype, kernels.value_gradient, loss.tile)
         zero = replace(data, y=np.zeros_like(data.y), offset=data.offset[:0])
         vector = np.random.Generator(np.random.Philox(key=0)).standard_normal((self.shape[0], 1))
         eigenvalue, passes = 0.0, 0
@@ -109,13 +114,15 @@ class Objective:
             passes += 1
             if abs(eigenvalue - before) <= tolerance * abs(eigenvalue):
                 break
-        load_kernels(self._comm, data.header.dtype, kernels.largest_row_norm)
+        load_kernel(self._comm, data.header.dtype, kernels.largest_row_norm)
         start = time.perf_counter()
         scaling, scratch, largest = self._scaling, np.empty(data.y.shape[1]), np.zeros(1)
         kernels.largest_row_norm(data.tiles, data.rows, data.weight, scaling.mean, scaling.scale, scratch, largest)
         self.compute_seconds += time.perf_counter() - start
         row = self._comm.max(largest)[0] + self._intercept
-        curvature, penalty = self._loss.curvature, self._penalty.curvature
+        if self._loss.curvature is None:
+            raise ValueError(f"the curvature of loss {self._loss.name} has no bound")
+        curvature, penalty = self._loss.curvature(*self._parameters), self._penalty.curvature
         full = curvature * min(eigenvalue * (1.0 + 10.0 * tolerance), row) + penalty
         return Smoothness(full, curvature * float(row) + penalty, passes + 1)
 
@@ -134,7 +141,8 @@ class Objective:
         gradient, sums = message[:-2].reshape(d + 1, outputs), message[-2:]
         scratch, lanes = (np.empty(shape) for shape in kernels.work_shapes(d, outputs, data.tiles.shape[2]))
         kernels.value_gradient(
-            loss.code,
+            loss.tile,
+            *self._parameters,
             data.tiles,
             data.rows,
             data.y,
@@ -159,7 +167,7 @@ class Objective:
         """Rows of this slice in every mini-batch of an epoch; rows of weight zero are in none."""
         key = (seed, epoch, count)
         if self._batches is None:
-            load_kernels(self._comm, self._data.header.dtype, kernels.gather_rows)
+            load_kernel(self._comm, self._data.header.dtype, kernels.gather_rows)
         if self._batches is None or self._batches[0] != key:
             start = time.perf_counter()
             part = self._data.part_of_rows(seed, epoch, count)

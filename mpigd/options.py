@@ -23,8 +23,30 @@ class Train:
 
     _: KW_ONLY
 
-    loss: Literal["squared", "logistic", "softmax"] = "squared"
-    """Squared error; logistic for two classes; softmax for two or more."""
+    loss: Literal[
+        "squared",
+        "huber",
+        "quantile",
+        "epsilon-insensitive",
+        "logistic",
+        "squared-hinge",
+        "modified-huber",
+        "focal",
+        "poisson",
+        "gamma",
+        "tweedie",
+        "negative-binomial",
+        "softmax",
+    ] = "squared"
+    """Squared to epsilon-insensitive are for numbers, logistic to focal for two classes, poisson to
+    negative-binomial for counts and amounts (log link), softmax for two or more classes."""
+
+    loss_parameter: float | None = None
+    """Delta of huber (1.345), tau of quantile (0.5), epsilon of epsilon-insensitive (0.1), gamma of focal (2),
+    power of tweedie (1.5), alpha of negative-binomial (1)."""
+
+    smoothing: float = 0.1
+    """Width, in units of y, over which the kinks of quantile and epsilon-insensitive are rounded."""
 
     solver: Literal["gd", "sgd"] = "gd"
     """Distributed gradient descent, or its stochastic form on mini-batches."""
@@ -79,6 +101,7 @@ class Train:
 
     def __post_init__(self) -> None:
         _require(self.l2 >= 0.0 and math.isfinite(self.l2), "--l2", self.l2, "a number ≥ 0")
+        _require(0.0 < self.smoothing < math.inf, "--smoothing", self.smoothing, "a number > 0")
         _require(self.batch_size >= 1, "--batch-size", self.batch_size, "a whole number ≥ 1")
         _require(self.max_passes >= 1, "--max-passes", self.max_passes, "a number ≥ 1")
         _require(self.tol >= 0.0, "--tol", self.tol, "a number ≥ 0")

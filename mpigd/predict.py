@@ -11,7 +11,7 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, Names, encode, load_kernels, read
+from mpigd.dataset import Dataset, Names, encode, load_kernel, read
 from mpigd.errors import DataError
 from mpigd.files import check_writable, publish, reported, temporary_name
 from mpigd.metrics import classification, regression
@@ -29,7 +29,7 @@ def predict(comm: Comm, options: Predict, observers: Sequence[Any] = ()) -> dict
     data = read(comm, options.data, Names(x=options.x))
     mean = model.mean(linear_predictor(comm, model, data))
     results = {"prediction": model.label(mean)}
-    if len(model.classes):
+    if model.has_probabilities:
         results["probability"] = mean
     write_rows(comm, options.output, data, results)
     return {"output": str(options.output), "rows": data.header.n, "ranks": comm.size}
@@ -49,7 +49,10 @@ def score(comm: Comm, model: Model, data: Dataset) -> dict[str, float]:
     """Metrics of a model on a slice that has been read, its classes numbered; equal on all ranks."""
     mean = model.mean(linear_predictor(comm, model, data))
     metrics = classification if len(model.classes) else regression
-    return metrics(comm, data.flat(data.y), mean, data.weights())
+    scores = metrics(comm, data.flat(data.y), mean, data.weights())
+    if len(model.classes) and not model.has_probabilities:
+        del scores["log_loss"]
+    return scores
 
 
 def load(comm: Comm, path: Path) -> Model:
@@ -73,7 +76,7 @@ def linear_predictor(comm: Comm, model: Model, data: Dataset) -> np.ndarray:
                 f"{data.header.path}: dataset '{data.header.names.x}' has {data.header.d} columns; "
                 f"the model was fitted on {len(coef)}"
             )
-    load_kernels(comm, data.header.dtype, kernels.linear_predictor)
+    load_kernel(comm, data.header.dtype, kernels.linear_predictor)
     eta = np.empty((data.rows, coef.shape[1]))
     scratch = np.empty((coef.shape[1], data.tiles.shape[2]))
     kernels.linear_predictor(data.tiles, data.rows, data.offset, coef, intercept, scratch, eta)

@@ -16,7 +16,7 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, load_kernels
+from mpigd.dataset import Dataset, load_kernel
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def measure(comm: Comm, data: Dataset, centre: bool) -> Scaling:
     back (T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the sample variance", Am. Stat. 37, 1983,
     eq. 1.7). With centre=False columns are only divided by their standard deviation.
     """
-    load_kernels(comm, data.header.dtype, kernels.column_moments)
+    load_kernel(comm, data.header.dtype, kernels.column_moments)
     d = data.header.d
     mean, _ = _moments(comm, data, np.zeros(d))
     error, square = _moments(comm, data, mean)

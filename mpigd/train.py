@@ -11,7 +11,8 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, Names, load_kernels, read
+from mpigd.dataset import Dataset, Names, read
+from mpigd.errors import UsageError
 from mpigd.history import CONVERGED, Record, Stopping, divergence
 from mpigd.model import Model
 from mpigd.objective import Objective
@@ -66,6 +67,7 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
     begin = time.perf_counter()
     directory = RunDirectory(options.run_dir, "train") if comm.rank == 0 else None
     with comm.agreement():
+        check_loss(options)
         if directory:
             directory.check()
     loss = kernels.LOSSES[options.loss]
@@ -105,11 +107,20 @@ def fit(
     begin = time.perf_counter() - data.read_seconds if begin is None else begin
     comm_seconds = comm.seconds
     loss = kernels.LOSSES[options.loss]
-    load_kernels(comm, data.header.dtype, kernels.value_gradient)
     scaling = Scaling.none(data.header.d)
     if options.standardize:
         scaling = measure(comm, data, centre=options.intercept)
-    objective = Objective(comm, data, loss, scaling, options.l2, options.intercept, options.average)
+    objective = Objective(
+        comm,
+        data,
+        loss,
+        scaling,
+        options.l2,
+        options.intercept,
+        options.average,
+        loss_parameter=loss_parameter(options),
+        smoothing=options.smoothing,
+    )
 
     def seconds() -> dict[str, float]:
         return {
@@ -140,6 +151,32 @@ def fit(
     fitted = Fit(model, state, reason, comm.size, objective.n, dict(zip(measured, times.tolist(), strict=True)))
     model.result.update(fitted.summary())
     return fitted
+
+
+def loss_parameter(options: Train) -> float:
+    """The parameter of the loss: as given, or its default; 0 for a loss that has none."""
+    parameter = kernels.LOSSES[options.loss].parameter
+    if options.loss_parameter is not None:
+        return options.loss_parameter
+    return parameter.default if parameter else 0.0
+
+
+def check_loss(options: Train) -> None:
+    """Raise UsageError where the loss can't be had with the other options."""
+    loss, given = kernels.LOSSES[options.loss], options.loss_parameter
+    if given is not None:
+        if loss.parameter is None:
+            raise UsageError(f"--loss-parameter {given:g}: loss {loss.name} has no parameter")
+        if not loss.parameter.low < given < loss.parameter.high:
+            raise UsageError(
+                f"--loss-parameter {given:g}: {loss.parameter.name} of loss {loss.name} must be above "
+                f"{loss.parameter.low:g} and below {loss.parameter.high:g}"
+            )
+    if loss.curvature is None and options.learning_rate == "auto":
+        raise UsageError(
+            f"--learning-rate auto: loss {loss.name} has no bound of its curvature to take it from; "
+            "give a number, and a smaller one if it diverges"
+        )
 
 
 def make_solver(options: Train) -> Solver:

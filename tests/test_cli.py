@@ -144,6 +144,11 @@ BAD_DATA = {
     "zero weights": ({"sample_weight": np.zeros(40)}, [], ["'sample_weight'", "zero on every row"]),
     "three classes": ({"y": np.arange(40.0) % 3}, ["--loss", "logistic"], ["3 different label(s)", "--loss softmax"]),
     "one class": ({"y": np.ones(40)}, ["--loss", "softmax"], ["1 different label(s)", "at least two"]),
+    "negative counts": (
+        {"y": with_value((40,), (8,), -1.0)},
+        ["--loss", "poisson", "--learning-rate", "0.1"],
+        ["'y' is not nonnegative, as the loss needs, at row 8"],
+    ),
     "labels not whole": (
         {"y": with_value((40,), (21,), 0.5)},
         ["--loss", "logistic"],
@@ -185,6 +190,9 @@ def test_truncated_file(tmp_path: Path) -> None:
         (["--learning-rate", "0"], ["--learning-rate 0", "> 0"]),
         (["--learning-rate", "fast"], ["--learning-rate", '"fast"']),
         (["--loss", "logit"], ["--loss", "logistic"]),
+        (["--loss", "tweedie", "--loss-parameter", "3"], ["--loss-parameter 3", "power of loss tweedie", "below 2"]),
+        (["--loss-parameter", "1"], ["--loss-parameter 1", "loss squared has no parameter"]),
+        (["--loss", "poisson"], ["--learning-rate auto", "poisson has no bound"]),
         (["--stanardize"], ["--stanardize", "Did you mean"]),
     ],
 )

@@ -11,6 +11,7 @@ import mpigd_kernels as kernels
 import numpy as np
 import pytest
 from conftest import load_table
+from reference import VALUE, parameters
 from scipy import linalg, optimize, special
 from sklearn import linear_model
 
@@ -130,6 +131,41 @@ def test_offset_shifts_the_predictor(comm: Comm, write_data: Callable[..., Path]
     np.testing.assert_allclose(np.append(fitted.model.coef, fitted.model.intercept), best.x, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", sorted(VALUE))
+def test_every_loss_reaches_the_minimum_that_scipy_finds(
+    comm: Comm, write_data: Callable[..., Path], name: str
+) -> None:
+    rng = np.random.default_rng(10)
+    loss, l2 = kernels.LOSSES[name], 0.1
+    X = rng.standard_normal((150, 3)) * 0.5
+    y = X @ [1.0, -1.0, 0.5] + 0.5 + 0.5 * rng.standard_normal(150)
+    if loss.target == "binary":
+        y = (y > 0.5).astype(float)
+    elif loss.target in ("nonnegative", "positive"):
+        y = rng.poisson(np.exp(y)) + (1.0 if loss.target == "positive" else 0.0)
+    parameter, smoothing = parameters(loss)
+
+    def objective(theta: np.ndarray) -> float:
+        return float(
+            np.mean(VALUE[name](X @ theta[:3] + theta[3], y, parameter, smoothing)) + l2 / 2 * theta[:3] @ theta[:3]
+        )
+
+    best = optimize.minimize(objective, np.zeros(4), method="BFGS", options={"gtol": 1e-9})
+    fitted = train(
+        comm,
+        write_data(X=X, y=y),
+        loss=name,
+        l2=l2,
+        standardize=False,
+        smoothing=smoothing,
+        learning_rate="auto" if loss.curvature else 0.1,
+        tol=1e-8,
+        max_passes=20_000,
+    )
+    assert fitted.state.value == pytest.approx(best.fun, rel=1e-7)
+    np.testing.assert_allclose(np.append(fitted.model.coef, fitted.model.intercept), best.x, atol=2e-4)
+
+
 def test_integer_weights_equal_repeated_rows(comm: Comm, write_data: Callable[..., Path]) -> None:
     rng = np.random.default_rng(2)
     X, y, weight = rng.standard_normal((90, 3)), rng.standard_normal(90), rng.integers(0, 4, 90)
@@ -138,15 +174,18 @@ def test_integer_weights_equal_repeated_rows(comm: Comm, write_data: Callable[..
     np.testing.assert_allclose(weighted.model.coef, repeated.model.coef, rtol=1e-9)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8, np.int8, np.int32])
 def test_narrow_columns_are_fitted_in_double_precision(
     comm: Comm, write_data: Callable[..., Path], dtype: type
 ) -> None:
     rng = np.random.default_rng(3)
-    X = rng.integers(0, 200, (150, 3)).astype(dtype)
+    X = rng.integers(0, 120, (150, 3)).astype(dtype)
     y = rng.standard_normal(150)
-    fitted = train(comm, write_data(X=X, y=y), **TIGHT)
+    path = write_data(X=X, y=y)
+    fitted = train(comm, path, **TIGHT)
     coef, _ = solve_ridge(X.astype(float), y, 0.0)
+    kept = {np.float32: np.float32, np.float16: np.float32, np.int32: np.float64}.get(dtype, dtype)
+    assert read(comm, path).tiles.dtype == kept
     np.testing.assert_allclose(fitted.model.coef, coef, rtol=1e-8)
 
 
