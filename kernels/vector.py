@@ -46,7 +46,7 @@ def sum8(value: Any) -> float:
     """The sum of the lanes, in a fixed order: pairs at distance 4, then 2, then 1."""
     v = value[:4] + value[4:]
     v = v[:2] + v[2:]
-    return v[0] + v[1]
+    return float(v[0] + v[1])
 
 
 AHEAD = 8192  # bytes: how far before its use a cache line is asked for; measured with benchmarks/kernels.py
