@@ -265,6 +265,10 @@ class Loss:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tile", softmax_tile if self.row is None else over_tile(self.row))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Functions made by `over_tile` can't be pickled; ranks find the loss by its name.
+        return find, (self.name,)
+
     def mean(self, eta: np.ndarray) -> np.ndarray:
         """The mean of y (probabilities for classes), same shape as eta: (n, K) float64."""
         if self.link == "identity":
@@ -322,3 +326,8 @@ LOSSES = {
         Loss("softmax", None, "classes", "multinomial logit", lambda p, h: 0.5),
     )
 }
+
+
+def find(name: str) -> Loss:
+    """The loss of that name; KeyError if there is none."""
+    return LOSSES[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from typing import get_args, get_type_hints
 
@@ -125,3 +126,8 @@ def test_mean_inverts_the_link(name: str) -> None:
         "multinomial logit": special.softmax(eta, axis=1),
     }[LOSSES[name].link]
     np.testing.assert_allclose(LOSSES[name].mean(eta), expected, rtol=1e-14)
+
+
+def test_losses_travel_between_ranks_by_name() -> None:
+    for loss in LOSSES.values():
+        assert pickle.loads(pickle.dumps(loss)) is loss
