@@ -144,4 +144,6 @@ class Comm:
 
     def abort(self, status: int) -> None:
         """End all ranks at once. Not a collective: one rank is enough."""
+        # A launcher that ends a job may drop what a rank has just printed, which is the reason why it ends.
+        time.sleep(0.5)
         self._mpi.Abort(status)
