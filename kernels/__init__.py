@@ -2,34 +2,35 @@
 
 Conventions
 -----------
-- Rows are stored as *tiles*: an array of shape (tiles, d, rows) in C order, so that the values of one
+- Dense rows are stored as *tiles*: an array of shape (tiles, d, rows) in C order, so that the values of one
   column in one tile are contiguous and SIMD lanes run across rows. The last tile is padded with zeros;
-  `n` says how many rows are real.
-- Per-row arrays (`y`, `weight`, `offset`) have shape (tiles, rows), float64. An absent `weight` or
-  `offset` is an array of shape (0, rows).
-- X may be float32, float64, int8 or uint8; all arithmetic is done in float64.
+  `n` says how many rows are real. Sparse rows are stored as CSR.
+- Per-row arrays (`y`, `weight`, `offset`) have shape (tiles, 1 or K, rows), float32 or float64. An absent `weight`
+  or `offset` has no tiles.
+- X may be float64, float32, float16, int8 or uint8. Arithmetic is in float64 or, where asked for, in float32
+  within a tile; what leaves a tile is summed in float64, what leaves a block exactly.
 - Kernels write into buffers of the caller and allocate nothing. The order of every addition is a
   function of the shapes alone: no reassociating fast-math.
 """
 
-from mpigd_kernels.gradient import linear_predictor, value_gradient, work_shapes
 from mpigd_kernels.losses import LOSSES, Loss, of_three
-from mpigd_kernels.moments import column_moments, largest_row_norm
 from mpigd_kernels.native import Kernel
-from mpigd_kernels.tiles import fill_tiles, gather_rows, tile_count, tile_rows
+from mpigd_kernels.slices import At, Computing, DenseSlice, Slice, SparseSlice
+from mpigd_kernels.tiles import fill_tiles, tile_count, tile_rows
+from mpigd_kernels.vector import aligned
 
 __all__ = [
     "LOSSES",
+    "At",
+    "Computing",
+    "DenseSlice",
     "Kernel",
     "Loss",
-    "column_moments",
+    "Slice",
+    "SparseSlice",
+    "aligned",
     "fill_tiles",
-    "gather_rows",
-    "largest_row_norm",
-    "linear_predictor",
     "of_three",
     "tile_count",
     "tile_rows",
-    "value_gradient",
-    "work_shapes",
 ]

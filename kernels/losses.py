@@ -5,8 +5,10 @@ Conventions
 - A loss of one predictor is one function `(eta, y, parameter, smoothing) -> (value, first, second)`: the loss and
   its derivatives in eta. They are computed together because they share their exponential; the compiler drops what
   a caller does not use. Softmax couples the K predictors of a row and so works on a whole tile.
+- The functions compute in the type of their arguments, double or float: where it is float, constants are
+  rounded to it as a kernel is compiled.
 - Every formula is finite for every finite eta. exp is clamped (see `elementary`): that of a predictor above
-  690 is as if it were 690.
+  690 (80 in float) is as if it were 690.
 - Classes are numbered 0 … K - 1 before they reach a kernel; with two, s = 2y - 1 is -1 or 1 and z = s eta is
   the margin.
 - Constant terms in y alone are left out, as in scikit-learn's losses.
@@ -20,11 +22,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from mpigd_kernels.elementary import LARGEST_EXPONENT, exp, log1p_unit
-from mpigd_kernels.native import inline
+from mpigd_kernels.elementary import LARGEST_EXPONENT, erfcx, exp, log, log1p
+from mpigd_kernels.native import Kernel, RowsOfTile, Work2, stage
 
 Target = Literal["real", "nonnegative", "positive", "binary", "classes"]
-Link = Literal["identity", "log", "logit", "sign", "multinomial logit"]
+Link = Literal["identity", "log", "logit", "probit", "complementary log-log", "sign", "multinomial logit"]
 
 
 def squared(eta, y, parameter, smoothing):
@@ -82,7 +84,55 @@ def logistic(eta, y, parameter, smoothing):
     margin = sign * eta
     e = exp(-abs(margin))
     sigmoid = (e if margin >= 0.0 else 1.0) / (1.0 + e)
-    return log1p_unit(e) - min(margin, 0.0), -sign * sigmoid, e / ((1.0 + e) * (1.0 + e))
+    return log1p(e) - min(margin, 0.0), -sign * sigmoid, e / ((1.0 + e) * (1.0 + e))
+
+
+def probit(eta, y, parameter, smoothing):
+    """-log Phi(z), Phi the normal distribution function: P(y = 1) = Phi(eta) (C. Bliss, Science 79, 1934).
+
+    In the left tail Phi(z) = exp(-z^2 / 2) erfcx(-z / sqrt(2)) / 2, whose logarithm needs no small number. With the
+    inverse Mills ratio r = phi(z) / Phi(z) the derivatives in z are -r and r (z + r), the latter by its asymptotic
+    series 1 - 1/z^2 + 6/z^4 where z + r would cancel.
+    """
+    sign = 2.0 * y - 1.0
+    z = sign * eta
+    size = abs(z)
+    scaled = erfcx(size * 0.7071067811865476)
+    density = exp(-0.5 * size * size)
+    tail = 0.5 * density * scaled  # Phi(-|z|)
+    near = z >= 0.0
+    value = -log1p(-tail) if near else 0.5 * size * size - log(0.5 * scaled)
+    ratio = 0.3989422804014327 * density / (1.0 - tail) if near else 0.7978845608028654 / scaled
+    inverse = 1.0 / max(size, 200.0)
+    square = inverse * inverse
+    far = z < -200.0
+    second = 1.0 - square * (1.0 - 6.0 * square) if far else ratio * (z + ratio)
+    return value, -sign * ratio, min(max(second, 0.0), 1.0)
+
+
+def complementary_log_log(eta, y, parameter, smoothing):
+    """Negative log-likelihood of y in {0, 1} under P(y = 1) = 1 - exp(-mu), mu = exp(eta).
+
+    P. McCullagh, J. Nelder, "Generalized linear models", 1989, section 4.3.1. For y = 0 it is mu. For y = 1 the
+    derivatives are -q and q (mu + q - 1) with q = mu / (exp(mu) - 1) = 1 - mu / 2 + sum of B_2k mu^2k / (2k)!, which
+    is used below mu = 1/2, where the closed forms cancel.
+    """
+    mu = exp(eta)
+    small = mu < 0.5
+    m = min(mu, 0.5)
+    m2 = m * m
+    series = m2 * (-691.0 / 1307674368000.0 + m2 / 74724249600.0)
+    series = m2 * (-1.0 / 1209600.0 + m2 * (1.0 / 47900160.0 + series))
+    series = m2 * (1.0 / 12.0 + m2 * (-1.0 / 720.0 + m2 * (1.0 / 30240.0 + series)))
+    few = 1.0 - 0.5 * m + series
+    m = min(max(mu, 0.5), LARGEST_EXPONENT)
+    decay = exp(-m)
+    many = m * decay / (1.0 - decay)
+    q = few if small else many
+    excess = 0.5 * mu + series if small else m + many - 1.0
+    value = mu + log(few) - eta if small else -log1p(-decay)
+    one = y > 0.5
+    return value if one else mu, -q if one else mu, q * excess if one else mu
 
 
 def squared_hinge(eta, y, parameter, smoothing):
@@ -111,7 +161,7 @@ def focal(eta, y, parameter, smoothing):
     sign = 2.0 * y - 1.0
     margin = sign * eta
     e = exp(-abs(margin))
-    tail = log1p_unit(e)
+    tail = log1p(e)
     log_p = min(margin, 0.0) - tail
     log_q = min(-margin, 0.0) - tail
     p = (1.0 if margin >= 0.0 else e) / (1.0 + e)
@@ -150,74 +200,140 @@ def negative_binomial(eta, y, parameter, smoothing):
     (y + 1 / alpha) log(1 + alpha exp(eta)) - y eta (A. Cameron, P. Trivedi, "Regression analysis of count data",
     2013, eq. 3.30), the logarithm computed as in `logistic`.
     """
-    shifted = eta + np.log(parameter)
+    shifted = eta + log(parameter)
     e = exp(-abs(shifted))
-    soft = log1p_unit(e) + max(shifted, 0.0)
+    soft = log1p(e) + max(shifted, 0.0)
     share = (1.0 if shifted >= 0.0 else e) / (1.0 + e)  # alpha mean / (1 + alpha mean)
     total = y + 1.0 / parameter
     return total * soft - y * eta, total * share - y, total * share * (1.0 - share)
 
 
-@inline
-def softmax(eta, labels, value):
-    """Multinomial negative log-likelihood of one tile: log(sum_k exp(eta_k)) - eta_y.
+@stage
+def softmax(
+    eta: Work2, y: RowsOfTile, kept: Work2, value: Work2, residual: Work2, parameter: float, smoothing: float
+) -> None:
+    """Multinomial negative log-likelihood of one tile, log(sum_k exp(eta_k)) - eta_y; arguments as in `over_tile`.
 
-    eta : (K, rows) linear predictors; overwritten by the derivative softmax(eta)_k - [k = y].
-    labels : (rows,) class numbers as floats.  value : (rows,) receives the loss.
+    residual becomes p_k - [k = y], kept the probabilities p_k, and value[0] the loss.
 
     The largest predictor is subtracted first, so no exponential exceeds one (P. Blanchard, D. Higham,
     N. Higham, "Accurately computing the log-sum-exp and softmax functions", IMA J. Numer. Anal. 41,
-    2021, algorithm 3.2).
+    2021, algorithm 3.2). Loops run over rows inside, which is what vectorises.
     """
     outputs, rows = eta.shape
+    top, total, labels = value[0], value[1], y[0]
+    value[:] = 0.0
     for i in range(rows):
-        top = eta[0, i]
+        top[i] = eta[0, i]
+    for k in range(1, outputs):
+        for i in range(rows):
+            top[i] = max(top[i], eta[k, i])
+    for k in range(outputs):
+        for i in range(rows):
+            e = exp(eta[k, i] - top[i])
+            residual[k, i] = e
+            total[i] += e
+    for i in range(rows):
+        top[i] += log(total[i]) - eta[np.int64(labels[i]), i]
+        total[i] = 1.0 / total[i]
+    for k in range(outputs):
+        for i in range(rows):
+            residual[k, i] *= total[i]
+    for k in range(kept.shape[0]):
+        for i in range(rows):
+            kept[k, i] = residual[k, i]
+    for i in range(rows):
+        residual[np.int64(labels[i]), i] -= 1.0
+        total[i] = 0.0
+
+
+def softmax_curve(kept, direction, value, residual):
+    """The Hessian of each row times a direction: w p_k (v_k - sum_j p_j v_j), kept being w p with sum_k p_k = 1."""
+    outputs, rows = direction.shape
+    mean = value[0]
+    for i in range(rows):
+        weight, product = kept[0, i], kept[0, i] * direction[0, i]
         for k in range(1, outputs):
-            top = max(top, eta[k, i])
-        value[i] = top
+            weight += kept[k, i]
+            product += kept[k, i] * direction[k, i]
+        mean[i] = product / weight if weight != 0.0 else 0.0
     for k in range(outputs):
         for i in range(rows):
-            eta[k, i] -= value[i]
-    for i in range(rows):
-        value[i] = -eta[np.int64(labels[i]), i]
-    # Loops over rows inside: they are what vectorises. The sum over k has a fixed order either way.
-    for k in range(outputs):
-        for i in range(rows):
-            eta[k, i] = exp(eta[k, i])
-    for i in range(rows):
-        total = 0.0
-        for k in range(outputs):
-            total += eta[k, i]
-        value[i] += np.log(total)
-        for k in range(outputs):
-            eta[k, i] /= total
-        eta[np.int64(labels[i]), i] -= 1.0
+            residual[k, i] = kept[k, i] * (direction[k, i] - mean[i])
 
 
-def softmax_tile(eta, labels, value, residual, parameter, smoothing):
-    """Apply `softmax`, its derivative into residual (K, rows)."""
-    for k in range(eta.shape[0]):
-        for i in range(eta.shape[1]):
-            residual[k, i] = eta[k, i]
-    softmax(residual, labels, value)
+def curve(kept, direction, value, residual):
+    """The second derivatives of each row times a direction, predictor by predictor."""
+    for k in range(direction.shape[0]):
+        for i in range(direction.shape[1]):
+            residual[k, i] = kept[k, i] * direction[k, i]
 
 
-def over_tile(row: Callable[..., Any]) -> Callable[..., None]:
-    """The function of a tile that applies a loss of one predictor to each of its rows."""
+def over_tile(row: Callable[..., Any]) -> Kernel:
+    """The function of a tile that applies a loss of one predictor to each of its rows.
 
-    def tile(eta, labels, value, residual, parameter, smoothing):
-        for i in range(value.shape[0]):
-            v, first, _ = row(eta[0, i], labels[i], parameter, smoothing)
-            value[i] = v
-            residual[0, i] = first
+    eta : (K, rows) linear predictors.  y : (K, rows), or (1, rows) where all predictors share it.
+    value, residual : (K, rows), receive the loss and its first derivative.
+    kept : (K, rows) receives the second derivative, or (0, rows) where it is not wanted.
+    """
+
+    @stage
+    def tile(
+        eta: Work2, y: RowsOfTile, kept: Work2, value: Work2, residual: Work2, parameter: float, smoothing: float
+    ) -> None:
+        for k in range(eta.shape[0]):
+            target = y[min(k, y.shape[0] - 1)]
+            p, s = eta.dtype.type(parameter), eta.dtype.type(smoothing)
+            if kept.shape[0]:
+                for i in range(eta.shape[1]):
+                    v, first, second = row(eta[k, i], eta.dtype.type(target[i]), p, s)
+                    value[k, i] = v
+                    residual[k, i] = first
+                    kept[k, i] = second
+            else:
+                for i in range(eta.shape[1]):
+                    v, first, _ = row(eta[k, i], eta.dtype.type(target[i]), p, s)
+                    value[k, i] = v
+                    residual[k, i] = first
 
     return tile
+
+
+def of_curvature(curve: Callable[..., None]) -> Kernel:
+    """The function of a tile for a Hessian-vector product with the curvature that a gradient has kept.
+
+    eta : (K, rows), X times the direction.  residual : receives the row's Hessian times it.  value : overwritten.
+    """
+
+    @stage
+    def product(
+        eta: Work2, y: RowsOfTile, kept: Work2, value: Work2, residual: Work2, parameter: float, smoothing: float
+    ) -> None:
+        curve(kept, eta, value, residual)
+
+    return product
+
+
+def of_curvature_anew(tile: Kernel, curve: Callable[..., None]) -> Kernel:
+    """The same with the curvature computed anew: eta (2 K, rows) is X times the coefficients, then the direction."""
+    first_tile = tile.function
+
+    @stage
+    def product(
+        eta: Work2, y: RowsOfTile, kept: Work2, value: Work2, residual: Work2, parameter: float, smoothing: float
+    ) -> None:
+        outputs = residual.shape[0]
+        first_tile(eta[:outputs], y, kept, value, residual, parameter, smoothing)
+        curve(kept, eta[outputs:], value, residual)
+
+    return product
 
 
 def of_three(
     value: Callable[[Any, Any], Any], first: Callable[[Any, Any], Any], second: Callable[[Any, Any], Any]
 ) -> Callable[..., Any]:
-    """A row's loss from three plain functions of (eta, y), for a loss of a user's own."""
+    """A row's loss from three functions of (eta, y), plain or compiled by Numba, for a loss of a user's own."""
+    value, first, second = (getattr(function, "py_func", function) for function in (value, first, second))
 
     def row(eta, y, parameter, smoothing):
         return value(eta, y), first(eta, y), second(eta, y)
@@ -260,10 +376,21 @@ class Loss:
     curvature: Callable[[float, float], float] | None
     parameter: Parameter | None = None
     smoothed: bool = False
-    tile: Callable[..., None] = field(init=False, repr=False)  # what kernels are compiled with
+    # The stages of kernels: see `over_tile`, `of_curvature`, `of_curvature_anew`.
+    tile: Kernel = field(init=False, repr=False)
+    product: Kernel = field(init=False, repr=False)
+    product_anew: Kernel = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tile", softmax_tile if self.row is None else over_tile(self.row))
+        tile, curved = (softmax, softmax_curve) if self.row is None else (over_tile(self.row), curve)
+        object.__setattr__(self, "tile", tile)
+        object.__setattr__(self, "product", of_curvature(curved))
+        object.__setattr__(self, "product_anew", of_curvature_anew(tile, curved))
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the K predictors of a row share one loss."""
+        return self.row is None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Functions made by `over_tile` can't be pickled; ranks find the loss by its name.
@@ -280,6 +407,11 @@ class Loss:
         if self.link == "logit":
             e = np.exp(-np.abs(eta))
             return np.asarray(np.where(eta >= 0.0, 1.0, e) / (1.0 + e))
+        if self.link == "probit":
+            tail = np.vectorize(math.erfc, otypes=[np.float64])
+            return np.asarray(0.5 * tail(-math.sqrt(0.5) * eta))
+        if self.link == "complementary log-log":
+            return np.asarray(-np.expm1(-np.exp(np.minimum(eta, 10.0))))  # 1 from there on
         e = np.exp(eta - eta.max(axis=1, keepdims=True))
         return np.asarray(e / e.sum(axis=1, keepdims=True))
 
@@ -314,6 +446,9 @@ LOSSES = {
             smoothed=True,
         ),
         Loss("logistic", logistic, "binary", "logit", lambda p, h: 0.25),
+        # phi(z) / Phi(z) has slope -1 at most (M. Sampford, Ann. Math. Stat. 24, 1953, p. 130).
+        Loss("probit", probit, "binary", "probit", lambda p, h: 1.0),
+        Loss("cloglog", complementary_log_log, "binary", "complementary log-log", None),
         Loss("squared-hinge", squared_hinge, "binary", "sign", lambda p, h: 1.0),
         Loss("modified-huber", modified_huber, "binary", "sign", lambda p, h: 2.0),
         Loss("focal", focal, "binary", "logit", _focal_curvature, Parameter("gamma", 2.0)),

@@ -16,9 +16,10 @@ import ctypes
 import hashlib
 import os
 import re
+import sys
 import types
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,31 +33,66 @@ from mpigd_kernels import vector
 
 @dataclass(frozen=True)
 class Array:
-    """A parameter that is a C-contiguous array; dtype None is that of the stored rows, X."""
+    """A parameter that is a C-contiguous array; a dtype in capitals is a variable, taken from the arguments.
+
+    X : how columns are stored: float64, float32, float16, int8 or uint8.
+    ROW : how y, weights and offsets are stored: float64 or float32.
+    WORK : what arithmetic is done in: float64 or float32.
+    INDEX : how column numbers of sparse rows are stored: int32 or int64.
+    """
 
     ndim: int
-    dtype: str | None = "float64"
-
-
-class Static:
-    """A parameter that is a function, compiled into the kernel: each one makes a kernel of its own."""
+    dtype: str = "float64"
 
 
 # The annotations of a kernel's parameters, beside int and float.
-Function = Annotated[Callable[..., Any], Static()]
-Tiles = Annotated[np.ndarray, Array(3, None)]
-Rows = Annotated[np.ndarray, Array(2, None)]  # of X, as they come from a file
+Tiles = Annotated[np.ndarray, Array(3, "X")]
+Rows = Annotated[np.ndarray, Array(2, "X")]  # as they come from a file
+Values = Annotated[np.ndarray, Array(1, "X")]  # that a sparse matrix holds
+Columns = Annotated[np.ndarray, Array(1, "INDEX")]
+PerRow = Annotated[np.ndarray, Array(3, "ROW")]  # y, weight, offset
+RowsOfTile = Annotated[np.ndarray, Array(2, "ROW")]  # the same of one tile
+Work1 = Annotated[np.ndarray, Array(1, "WORK")]
+Work2 = Annotated[np.ndarray, Array(2, "WORK")]
+Work3 = Annotated[np.ndarray, Array(3, "WORK")]
 Floats1 = Annotated[np.ndarray, Array(1)]
 Floats2 = Annotated[np.ndarray, Array(2)]
 Integers1 = Annotated[np.ndarray, Array(1, "int64")]
+Integers2 = Annotated[np.ndarray, Array(2, "int64")]
 
 _inlined: dict[str, types.FunctionType] = {}
+_called: dict[str, types.FunctionType] = {}
+_singles: dict[str, types.FunctionType] = {}
+_declaring: set[str] = set()  # names of modules that declare any, or kernels
+
+
+def _is_own(module: str) -> bool:
+    return module.startswith("mpigd_kernels.")
 
 
 def inline(function: Any) -> Any:
-    """Declare a function that kernels call: compiled into each of them. In Python it stays as it is."""
+    """Declare a function that loops of kernels are to take in, so that they vectorise. In Python it stays as it is."""
     _inlined[function.__name__] = function
+    _declaring.add(function.__module__)
     return function
+
+
+def called(function: Any) -> Any:
+    """Declare a function with loops of its own that kernels call. In Python it stays as it is."""
+    _called[function.__name__] = function
+    _declaring.add(function.__module__)
+    return function
+
+
+def single_form_of(name: str) -> Callable[[Any], Any]:
+    """Declare what takes the place of an inlined function where arithmetic is in float32."""
+
+    def declare(function: Any) -> Any:
+        _singles[name] = function
+        _declaring.add(function.__module__)
+        return function
+
+    return declare
 
 
 def kernel(function: Any) -> Kernel:
@@ -64,59 +100,79 @@ def kernel(function: Any) -> Kernel:
     return Kernel(function)
 
 
-class Kernel:
-    """A function that runs as machine code; the type of X is taken from the arguments at each call."""
+def stage(function: Any) -> Kernel:
+    """Declare a kernel that other kernels run on each tile, by its address (see `run_stage`).
 
-    def __init__(self, function: types.FunctionType) -> None:
-        self._function = function
+    It computes in the type of its working arrays: where they are float32, so are the constants in it.
+    """
+    return Kernel(function, narrow=True)
+
+
+def run_stage(address: int, *arguments: Any) -> None:
+    """In a kernel: run the stage at an address on arrays (…, …) and numbers."""
+    raise NotImplementedError("only compiled kernels hold addresses")
+
+
+class Kernel:
+    """A function that runs as machine code; the types that vary are taken from the arguments at each call."""
+
+    def __init__(self, function: types.FunctionType, narrow: bool = False) -> None:
+        self.function, self._narrow = function, narrow
+        _declaring.add(function.__module__)
         hints = get_type_hints(function, include_extras=True)
         del hints["return"]
         self._parameters: list[Any] = [h if h in (int, float) else h.__metadata__[0] for h in hints.values()]
-        self._which = next(i for i, p in enumerate(self._parameters) if isinstance(p, Array) and p.dtype is None)
-        self._loaded: dict[Any, Callable[..., None]] = {}
+        arrays = {p.dtype: i for i, p in reversed(list(enumerate(self._parameters))) if isinstance(p, Array)}
+        # Where each variable type is first seen among the arguments.
+        self._variables = {dtype: i for dtype, i in sorted(arrays.items(), key=lambda a: a[1]) if dtype.isupper()}
+        self._loaded: dict[Any, tuple[int, Callable[..., None]]] = {}
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     def __call__(self, *arguments: Any) -> None:
         """Run on arguments of the declared types; anything else is a TypeError."""
-        dtype = arguments[self._which].dtype
-        functions, flat = [], []
+        dtypes = {name: arguments[i].dtype for name, i in self._variables.items()}
+        flat: list[Any] = []
         for parameter, value in zip(self._parameters, arguments, strict=True):
-            if isinstance(parameter, Static):
-                functions.append(value)
-            elif not isinstance(parameter, Array):
+            if not isinstance(parameter, Array):
                 flat.append(value)
             elif (
                 value.ndim != parameter.ndim
-                or value.dtype != (parameter.dtype or dtype)
+                or value.dtype != dtypes.get(parameter.dtype, parameter.dtype)
                 or not value.flags.c_contiguous
             ):
                 raise TypeError(f"{self.__name__}: expected {parameter}, got {value.dtype}{value.shape}")
             else:
                 flat.append(value.__array_interface__["data"][0])
                 flat.extend(value.shape)
-        native = self._loaded.get((dtype, *functions)) or self.load(dtype, *functions)
-        native(*flat)
+        native = self._loaded.get(tuple(dtypes.values())) or self._load(dtypes)
+        native[1](*flat)
 
-    def load(self, dtype: np.dtype[Any], *functions: Callable[..., Any]) -> Callable[..., None]:
-        """Make the kernel ready for rows of this dtype: from the cache, or by compiling it (seconds).
+    def load(self, dtypes: Mapping[str, Any]) -> int:
+        """Make the kernel ready for arguments of such types: from the cache, or by compiling it (seconds).
 
-        functions : the arguments for the parameters that are functions. A kernel with one that is not
-        mpigd's own is compiled in every process.
+        dtypes : of each variable of `Array` that the kernel has; others are passed over.
+        Returns the address of its C function. A kernel of functions that are not mpigd's own is compiled in every
+        process.
         """
-        dtype = np.dtype(dtype)
-        names = " ".join([self.__name__, str(dtype), *map(_name, functions)])
+        return self._load({name: np.dtype(dtypes[name]) for name in self._variables})[0]
+
+    def _load(self, dtypes: dict[str, np.dtype[Any]]) -> tuple[int, Callable[..., None]]:
+        if loaded := self._loaded.get(tuple(dtypes.values())):
+            return loaded
+        names = " ".join([_name(self.function), *map(str, dtypes.values())])
         # The fingerprint covers the sources of this package, so only what comes from it can be cached.
-        own = all(f.__module__.startswith("mpigd_kernels.") for g in (self._function, *functions) for f in _within(g))
+        own = all(_is_own(f.__module__) for f in _within(self.function))
         key = hashlib.sha256(f"{_fingerprint()} {names}".encode()).hexdigest()[:32] if own else os.urandom(16).hex()
         symbol = f"mpigd_{self.__name__}_{key}"
         code = _read(key) if own else None
         if code is None:
-            code = self._compile(dtype, functions, symbol)
+            code = self._compile(dtypes, symbol)
             if own:
                 _write(key, code)
-        native = ctypes.CFUNCTYPE(None, *self._c_types())(_link(code, symbol))
-        self._loaded[(dtype, *functions)] = native
-        return native
+        address = _link(code, symbol)
+        result = address, ctypes.CFUNCTYPE(None, *self._c_types())(address)
+        self._loaded[tuple(dtypes.values())] = result
+        return result
 
     def _c_types(self) -> list[Any]:
         """Types of the C function's parameters: an array is its address and its shape."""
@@ -124,50 +180,124 @@ class Kernel:
         for parameter in self._parameters:
             if isinstance(parameter, Array):
                 c_types.extend([ctypes.c_int64] * (1 + parameter.ndim))
-            elif not isinstance(parameter, Static):
+            else:
                 c_types.append(ctypes.c_int64 if parameter is int else ctypes.c_double)
         return c_types
 
-    def _compile(self, dtype: np.dtype[Any], functions: tuple[Any, ...], symbol: str) -> bytes:
+    def _compile(self, dtypes: dict[str, np.dtype[Any]], symbol: str) -> bytes:
         """The object file of a C function of the kernel's arguments, each array as an address and a shape."""
         import numba
 
         # Without Numba's runtime a kernel that allocates does not compile, and nothing counts references.
-        options = {"error_model": "numpy", "_nrt": False}
-        jitted: dict[str, Any] = dict(vector.compiled())
+        options = {"error_model": "numpy", "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        single = self._narrow and dtypes["WORK"] == np.float32
+        names: dict[str, Any] = {**vector.compiled(), "run_stage": _stage_runner()}
 
-        def jit(function: Any) -> Any:
-            return numba.njit(inline="always", **options)(_rebound(function, jitted, jit))
+        def bound(function: types.FunctionType) -> types.FunctionType:
+            return _rebound(function, names, inlined, _to_single if single else _same)
+
+        def inlined(function: types.FunctionType) -> Any:
+            return numba.njit(inline="always", **options)(bound(function))
 
         for name, function in _inlined.items():
-            jitted[name] = jit(function)
+            names[name] = inlined(_singles.get(name, function) if single else function)
+        for name, function in _called.items():
+            names[name] = numba.njit(**options)(bound(function))
         namespace: dict[str, Any] = {
             "carray": numba.carray,
-            "kernel": numba.njit(**options)(_rebound(self._function, jitted, jit)),
+            "kernel": numba.njit(**options)(bound(self.function)),
         }
-        names: list[str] = []
+        parameters: list[str] = []
         signature: list[Any] = []
         values: list[str] = []
-        remaining = iter(functions)
         for i, parameter in enumerate(self._parameters):
-            if isinstance(parameter, Static):
-                namespace[f"f{i}"] = jit(next(remaining))
-                values.append(f"f{i}")
-            elif isinstance(parameter, Array):
-                element = numba.from_dtype(np.dtype(parameter.dtype or dtype))
+            if isinstance(parameter, Array):
+                dtype = np.dtype(dtypes.get(parameter.dtype, parameter.dtype))
+                # Numba has no half floats: it moves them as integers, and `vector.load` widens them.
+                element = numba.uint16 if dtype == np.float16 else numba.from_dtype(dtype)
                 shape = [f"a{i}_{k}" for k in range(parameter.ndim)]
-                names.extend([f"a{i}", *shape])
+                parameters.extend([f"a{i}", *shape])
                 signature.extend([numba.types.CPointer(element), *[numba.int64] * parameter.ndim])
                 values.append(f"carray(a{i}, ({', '.join(shape)},))")
             else:
-                names.append(f"a{i}")
+                parameters.append(f"a{i}")
                 signature.append(numba.int64 if parameter is int else numba.float64)
                 values.append(f"a{i}")
-        exec(f"def entry({', '.join(names)}):\n    kernel({', '.join(values)})", namespace)
-        entry = numba.cfunc(numba.void(*signature))(namespace["entry"])
-        module = llvm.parse_assembly(_without_runtime(entry.inspect_llvm()))
-        module.get_function(entry.native_name).name = symbol
-        return bytes(_target_machine().emit_object(module))
+        exec(f"def entry({', '.join(parameters)}):\n    kernel({', '.join(values)})", namespace)
+        with _unoptimised():
+            entry = numba.cfunc(numba.void(*signature))(namespace["entry"])
+        return _object_of(entry.inspect_llvm(), entry.native_name, symbol)
+
+
+@contextmanager
+def _unoptimised() -> Iterator[None]:
+    """Have Numba leave the code as it is: once at the end is enough, and knows more (see `_object_of`)."""
+    from numba.core import config
+
+    before = config.OPT
+    config.OPT = type(before)(0)
+    try:
+        yield
+    finally:
+        config.OPT = before
+
+
+def _object_of(ir: str, name: str, symbol: str) -> bytes:
+    """Optimise the C function `name` with all that it calls; an object file in which it is called `symbol`.
+
+    The arrays of a kernel do not overlap. LLVM is told so, or loops over several of them would not vectorise.
+    """
+    ir = re.sub(
+        rf"^define [^\n]*@{name}\([^\n]*",
+        lambda line: re.sub(r"\bptr (?=%)", "ptr noalias ", line.group()),
+        _without_runtime(ir).replace("{ noinline }", "{ nounwind }"),  # Numba has the C function call the kernel
+        flags=re.MULTILINE,
+    )
+    module = llvm.parse_assembly(ir)
+    for function in module.functions:
+        if not function.is_declaration and function.name != name:
+            function.linkage = "internal"
+            function.add_function_attribute("alwaysinline")
+    module.get_function(name).name = symbol
+    # Loops vectorise more often once everything is inlined and loops are in rotated form: hence a round before.
+    for level in (0, 3):
+        tuning = llvm.create_pipeline_tuning_options(speed_level=level)
+        tuning.loop_vectorization = tuning.loop_interleaving = level > 0
+        builder = llvm.create_pass_builder(_target_machine(), tuning)
+        passes = builder.getModulePassManager()
+        if level == 0:
+            passes.add_sroa_pass()
+            passes.add_loop_rotate_pass()
+            passes.add_instruction_combine_pass()
+            passes.add_jump_threading_pass()
+        passes.run(module, builder)
+    return bytes(_target_machine().emit_object(module))
+
+
+@cache
+def _stage_runner() -> Any:
+    """`run_stage` for Numba: a call through a pointer, each array as an address and a shape."""
+    from llvmlite import ir
+    from numba.core import types
+    from numba.extending import intrinsic
+    from numba.np import arrayobj
+
+    @intrinsic
+    def run(typing: Any, address: Any, eta: Any, y: Any, kept: Any, value: Any, residual: Any, p: Any, s: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            flat = []
+            for kind, argument in zip(signature.args[1:6], arguments[1:6], strict=True):
+                array = arrayobj.make_array(kind)(context, builder, argument)
+                flat.extend([array.data, *(builder.extract_value(array.shape, axis) for axis in (0, 1))])
+            flat.extend(arguments[6:])
+            function = ir.FunctionType(ir.VoidType(), [value.type for value in flat])
+            builder.call(builder.inttoptr(arguments[0], function.as_pointer()), flat)
+            return context.get_dummy_value()
+
+        numbers = (types.float64, types.float64)
+        return types.void(types.int64, eta, y, kept, value, residual, *numbers), generate
+
+    return run
 
 
 _UNREACHED = "mpigd_unreached_"
@@ -179,19 +309,37 @@ def _without_runtime(ir: str) -> str:
     They stand on paths that a kernel never takes, since it neither raises nor owns memory; `_link` has them
     end the process. The names are our own because a process may use Numba for other things too.
     """
+    ir = re.sub(r"^ *(?:tail )?call void @NRT_(?:incref|decref)\(.*\n", "", ir, flags=re.MULTILINE)
     outside = re.findall(r"^declare [^@]*@((?:NRT|numba)_\w+)\(", ir, re.MULTILINE)
     return re.sub(rf"@({'|'.join(outside)})\b", rf"@{_UNREACHED}\1", ir) if outside else ir
 
 
-def _rebound(function: types.FunctionType, names: dict[str, Any], jit: Callable[[Any], Any]) -> types.FunctionType:
-    """The same function, seeing the compiled form of the functions that it calls and has closed over."""
-    closure = tuple(
-        types.CellType(
-            jit(cell.cell_contents) if isinstance(cell.cell_contents, types.FunctionType) else cell.cell_contents
-        )
-        for cell in function.__closure__ or ()
-    )
-    return types.FunctionType(function.__code__, {**function.__globals__, **names}, function.__name__, None, closure)
+def _same(constant: Any) -> Any:
+    return constant
+
+
+def _to_single(constant: Any) -> Any:
+    return np.float32(constant) if isinstance(constant, float) else constant
+
+
+def _rebound(
+    function: types.FunctionType,
+    names: dict[str, Any],
+    jit: Callable[[Any], Any],
+    convert: Callable[[Any], Any],
+) -> types.FunctionType:
+    """The same function, seeing the compiled form of the functions that it calls and has closed over.
+
+    convert : applied to every constant of the function, to those of its module, and to those it has closed over.
+    """
+
+    def seen(value: Any) -> Any:
+        return jit(value) if isinstance(value, types.FunctionType) else convert(value)
+
+    closure = tuple(types.CellType(seen(cell.cell_contents)) for cell in function.__closure__ or ())
+    code = function.__code__.replace(co_consts=tuple(map(convert, function.__code__.co_consts)))
+    module = {name: convert(value) for name, value in function.__globals__.items()}
+    return types.FunctionType(code, {**module, **names}, function.__name__, None, closure)
 
 
 def _within(function: Any) -> list[Any]:
@@ -229,8 +377,10 @@ def _fingerprint() -> str:
     from importlib.metadata import version
 
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    # The modules that declare what is compiled, with those that compile it.
+    modules = {__name__, vector.__name__, *(name for name in _declaring if _is_own(name))}
+    for module in sorted(modules):
+        digest.update(Path(str(sys.modules[module].__file__)).read_bytes())
     parts = [version("numba"), llvmlite.__version__, llvm.get_process_triple(), llvm.get_host_cpu_name(), _features()]
     digest.update("\n".join(parts).encode())
     return digest.hexdigest()

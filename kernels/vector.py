@@ -1,60 +1,81 @@
-"""Eight doubles at a time, for kernels: explicit SIMD lanes whose order of additions never changes.
+"""Lanes for kernels: one cache line of numbers at a time, explicitly, so that no order of additions ever changes.
 
-LLVM maps a vector of eight doubles to whatever registers a processor has (two of 256 bits, four of 128), lane
-by lane: so results do not depend on the width of the hardware, nor on what an optimiser would dare to
-reorder. Stored types are widened to double as they are loaded.
+Lanes are eight doubles or sixteen floats, as the working array that an operation is given says. LLVM maps them to
+whatever registers a processor has (two of 256 bits, four of 128), lane by lane: so results do not depend on the
+width of the hardware, nor on what an optimiser would dare to reorder. Stored types are widened as they are loaded.
 
-In Python, without Numba, the same functions work on numpy arrays of eight.
+In Python, without Numba, the same functions work on numpy arrays.
 """
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-LANES = 8
+LINE = 64  # bytes of a cache line, and of one set of lanes
+AHEAD = 4096  # bytes: how far before its use a cache line is asked for; measured with benchmarks/kernels.py
 
 
-def load8(array: Any, j: int, i: int) -> Any:
-    """Elements array[j, i … i + 7] of a C-contiguous (n, m) array, as doubles; no bounds are checked."""
-    return array[j, i : i + LANES].astype(np.float64)
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """A new array whose first element begins a cache line, as every set of lanes in it then does; not initialised.
+
+    numpy aligns to 16 bytes; loads that straddle two lines cost a kernel a third of its speed in cache.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + LINE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def store8(array: Any, j: int, i: int, value: Any) -> None:
-    """Write eight doubles to array[j, i … i + 7], float64."""
-    array[j, i : i + LANES] = value
+def lanes_of(work: Any) -> int:
+    """How many numbers of the working array's type make one set of lanes: 8 or 16."""
+    return LINE // int(work.itemsize)
 
 
-def splat8(value: float) -> Any:
-    """Eight times the same number."""
-    return np.full(LANES, value)
+def load(array: Any, j: int, i: int, work: Any) -> Any:
+    """Elements array[j, i …] of a C-contiguous (n, m) array as lanes of the type of `work`; no bounds are checked."""
+    return array[j, i : i + lanes_of(work)].astype(work.dtype)
+
+
+def store(array: Any, j: int, i: int, value: Any) -> None:
+    """Write lanes to array[j, i …], an array of their own type."""
+    array[j, i : i + len(value)] = value
+
+
+def accumulate(array: Any, j: int, value: Any) -> None:
+    """Add lanes to array[j, : lanes], float64."""
+    array[j, : len(value)] += value
+
+
+def splat(value: float, work: Any) -> Any:
+    """The same number in all lanes."""
+    return np.full(lanes_of(work), value, work.dtype)
 
 
 def fma(a: float, b: float, c: float) -> float:
-    """Compute a * b + c of three doubles, rounded once; in Python a stand-in that rounds twice."""
+    """Compute a * b + c, rounded once; in Python a stand-in that rounds twice."""
     return a * b + c
 
 
-def fma8(a: Any, b: Any, c: Any) -> Any:
+def fma_lanes(a: Any, b: Any, c: Any) -> Any:
     """Compute a * b + c, lane by lane, each rounded once; in Python a stand-in that rounds twice."""
     return a * b + c
 
 
-def sum8(value: Any) -> float:
-    """The sum of the lanes, in a fixed order: pairs at distance 4, then 2, then 1."""
-    v = value[:4] + value[4:]
-    v = v[:2] + v[2:]
-    return float(v[0] + v[1])
+def sum_lanes(value: Any) -> float:
+    """The sum of the lanes in double precision, in a fixed order: halves are added until one is left."""
+    value = np.asarray(value, np.float64)
+    while len(value) > 1:
+        half = len(value) // 2
+        value = value[:half] + value[half:]
+    return float(value[0])
 
 
-AHEAD = 8192  # bytes: how far before its use a cache line is asked for; measured with benchmarks/kernels.py
-LINE = 64
-
-
-def prefetch16(array: Any, j: int, i: int) -> None:
-    """Ask for the cache lines AHEAD bytes after array[j, i … i + 15]; they need not exist."""
+def prefetch(array: Any, j: int, i: int, work: Any, distance: int) -> None:
+    """Ask for the cache lines `distance` bytes after the lanes at array[j, i]; they need not exist."""
 
 
 @cache
@@ -64,109 +85,152 @@ def compiled() -> dict[str, Any]:
     from numba.core import types
     from numba.extending import intrinsic, models, register_model
 
-    class Float64x8(types.Type):
-        def __init__(self) -> None:
-            super().__init__(name="float64x8")
+    class Lanes(types.Type):
+        def __init__(self, dtype: Any) -> None:
+            super().__init__(name=f"Lanes({dtype})")
+            self.dtype, self.width = dtype, LINE * 8 // dtype.bitwidth
+            element = ir.DoubleType() if dtype == types.float64 else ir.FloatType()
+            self.llvm = ir.VectorType(element, self.width)
 
-    vector = Float64x8()
-    lanes = ir.VectorType(ir.DoubleType(), LANES)
-
-    @register_model(Float64x8)
-    class Float64x8Model(models.PrimitiveModel):  # type: ignore[misc]
+    @register_model(Lanes)
+    class LanesModel(models.PrimitiveModel):  # type: ignore[misc]
         def __init__(self, manager: Any, kind: Any) -> None:
-            super().__init__(manager, kind, lanes)
+            super().__init__(manager, kind, kind.llvm)
+
+    double, single = Lanes(types.float64), Lanes(types.float32)
+    word = ir.IntType(32)
+
+    def lanes_for(work: Any) -> Lanes:
+        return double if work.dtype == types.float64 else single
 
     def address(context: Any, builder: Any, array_type: Any, array: Any, j: Any, i: Any) -> Any:
         from numba.np import arrayobj
 
         struct = arrayobj.make_array(array_type)(context, builder, array)
         stride = builder.extract_value(struct.shape, 1)
-        index = builder.add(builder.mul(j, stride), i)
-        return builder.gep(struct.data, [index]), context.get_data_type(array_type.dtype)
+        return builder.gep(struct.data, [builder.add(builder.mul(j, stride), i)])
 
     def declared(builder: Any, name: str, kind: Any) -> Any:
         return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
 
-    def widen(builder: Any, value: Any, dtype: Any) -> Any:
-        if dtype == types.float64:
+    def stored_type(context: Any, dtype: Any) -> Any:
+        """The LLVM type of a stored element; Numba has no half floats and is told that they are uint16."""
+        return ir.HalfType() if dtype == types.uint16 else context.get_data_type(dtype)
+
+    def widen(builder: Any, value: Any, dtype: Any, to: Any) -> Any:
+        if isinstance(dtype, types.Integer) and dtype != types.uint16:
+            return builder.sitofp(value, to) if dtype.signed else builder.uitofp(value, to)
+        if value.type == to:
             return value
-        if isinstance(dtype, types.Float):
-            return builder.fpext(value, lanes)
-        return builder.sitofp(value, lanes) if dtype.signed else builder.uitofp(value, lanes)
+        return builder.fptrunc(value, to) if dtype == types.float64 else builder.fpext(value, to)
+
+    def read(builder: Any, at: Any, kind: Any, align: int) -> Any:
+        value = builder.load(builder.bitcast(at, kind.as_pointer()))
+        value.align = align
+        return value
 
     @intrinsic
-    def load8(typing: Any, array: Any, j: Any, i: Any) -> Any:
+    def lanes_of(typing: Any, work: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            at, element = address(context, builder, signature.args[0], *arguments)
-            at = builder.bitcast(at, ir.VectorType(element, LANES).as_pointer())
-            value = builder.load(at)
-            value.align = signature.args[0].dtype.bitwidth // 8
-            return widen(builder, value, signature.args[0].dtype)
+            return context.get_constant(types.intp, lanes_for(work).width)
 
-        return vector(array, types.intp, types.intp), generate
+        return types.intp(work), generate
 
     @intrinsic
-    def store8(typing: Any, array: Any, j: Any, i: Any, value: Any) -> Any:
+    def load(typing: Any, array: Any, j: Any, i: Any, work: Any) -> Any:
+        lanes = lanes_for(work)
+
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            at, _ = address(context, builder, signature.args[0], *arguments[:3])
-            builder.store(arguments[3], builder.bitcast(at, lanes.as_pointer()), align=8)
+            dtype = signature.args[0].dtype
+            at = address(context, builder, signature.args[0], *arguments[:3])
+            kind = ir.VectorType(stored_type(context, dtype), lanes.width)
+            return widen(builder, read(builder, at, kind, dtype.bitwidth // 8), dtype, lanes.llvm)
+
+        return lanes(array, types.intp, types.intp, work), generate
+
+    @intrinsic
+    def store(typing: Any, array: Any, j: Any, i: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            at = address(context, builder, signature.args[0], *arguments[:3])
+            at = builder.bitcast(at, value.llvm.as_pointer())
+            builder.store(arguments[3], at, align=value.dtype.bitwidth // 8)
             return context.get_dummy_value()
 
-        return types.void(array, types.intp, types.intp, vector), generate
+        return types.void(array, types.intp, types.intp, value), generate
 
     @intrinsic
-    def splat8(typing: Any, value: Any) -> Any:
+    def accumulate(typing: Any, array: Any, j: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            start = builder.insert_element(ir.Constant(lanes, ir.Undefined), arguments[0], ir.IntType(32)(0))
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-            return builder.shuffle_vector(start, ir.Constant(lanes, ir.Undefined), mask)
+            start = context.get_constant(types.intp, 0)
+            at = address(context, builder, signature.args[0], *arguments[:2], start)
+            kind = ir.VectorType(ir.DoubleType(), value.width)
+            added = widen(builder, arguments[2], value.dtype, kind)
+            total = builder.fadd(read(builder, at, kind, 8), added)
+            builder.store(total, builder.bitcast(at, kind.as_pointer()), align=8)
+            return context.get_dummy_value()
 
-        return vector(types.float64), generate
+        return types.void(array, types.intp, value), generate
 
     @intrinsic
-    def sum8(typing: Any, value: Any) -> Any:
+    def splat(typing: Any, value: Any, work: Any) -> Any:
+        lanes = lanes_for(work)
+
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            [v] = arguments
-            for width in (4, 2, 1):
-                count = ir.VectorType(ir.IntType(32), width)
+            number = context.cast(builder, arguments[0], signature.args[0], lanes.dtype)
+            undefined = ir.Constant(lanes.llvm, ir.Undefined)
+            start = builder.insert_element(undefined, number, word(0))
+            return builder.shuffle_vector(start, undefined, ir.Constant(ir.VectorType(word, lanes.width), None))
+
+        return lanes(value, work), generate
+
+    @intrinsic
+    def sum_lanes(typing: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            width = value.width
+            v = widen(builder, arguments[0], value.dtype, ir.VectorType(ir.DoubleType(), width))
+            while width > 1:
+                width //= 2
+                count = ir.VectorType(word, width)
                 undefined = ir.Constant(v.type, ir.Undefined)
                 low = builder.shuffle_vector(v, undefined, ir.Constant(count, list(range(width))))
                 high = builder.shuffle_vector(v, undefined, ir.Constant(count, list(range(width, 2 * width))))
                 v = builder.fadd(low, high)
-            return builder.extract_element(v, ir.IntType(32)(0))
+            return builder.extract_element(v, word(0))
 
-        return types.float64(vector), generate
+        return types.float64(value), generate
 
     @intrinsic
-    def prefetch16(typing: Any, array: Any, j: Any, i: Any) -> Any:
+    def prefetch(typing: Any, array: Any, j: Any, i: Any, work: Any, distance: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            at, _ = address(context, builder, signature.args[0], *arguments)
-            byte, word = ir.IntType(8), ir.IntType(32)
+            at = address(context, builder, signature.args[0], *arguments[:3])
+            byte = ir.IntType(8)
             kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), word, word, word])
             function = declared(builder, "llvm.prefetch.p0", kind)
             at = builder.bitcast(at, byte.as_pointer())
-            for distance in range(AHEAD, AHEAD + 2 * signature.args[0].dtype.bitwidth, LINE):
-                builder.call(function, [builder.gep(at, [word(distance)]), word(0), word(2), word(1)])
+            size = lanes_for(work).width * signature.args[0].dtype.bitwidth // 8
+            at = builder.gep(at, [arguments[4]])
+            for line in range(0, size, LINE):
+                builder.call(function, [builder.gep(at, [word(line)]), word(0), word(3), word(1)])
             return context.get_dummy_value()
 
-        return types.void(array, types.intp, types.intp), generate
+        return types.void(array, types.intp, types.intp, work, types.intp), generate
 
-    def fused(number: Any, of: Any, name: str) -> Any:
-        @intrinsic
-        def multiply_add(typing: Any, a: Any, b: Any, c: Any) -> Any:
-            def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-                return builder.call(declared(builder, name, ir.FunctionType(of, [of] * 3)), arguments)
+    def fused(typing: Any, number: Any, of: Any, suffix: str) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.FunctionType(of, [of] * 3)
+            return builder.call(declared(builder, f"llvm.fma.{suffix}", kind), arguments)
 
-            return number(number, number, number), generate
+        return number(number, number, number), generate
 
-        return multiply_add
+    @intrinsic
+    def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+        if a == b == c == types.float32:
+            return fused(typing, types.float32, ir.FloatType(), "f32")
+        return fused(typing, types.float64, ir.DoubleType(), "f64")
 
-    return {
-        "load8": load8,
-        "store8": store8,
-        "splat8": splat8,
-        "sum8": sum8,
-        "prefetch16": prefetch16,
-        "fma": fused(types.float64, ir.DoubleType(), "llvm.fma.f64"),
-        "fma8": fused(vector, lanes, "llvm.fma.v8f64"),
-    }
+    @intrinsic
+    def fma_lanes(typing: Any, a: Any, b: Any, c: Any) -> Any:
+        return fused(typing, a, a.llvm, f"v{a.width}f{a.dtype.bitwidth}")
+
+    mine = (lanes_of, load, store, accumulate, splat, fma, fma_lanes, sum_lanes, prefetch)
+    return {function._defn.__name__: function for function in mine}

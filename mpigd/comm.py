@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from mpigd_kernels import exact
 
 from mpigd.errors import MpigdError
 
@@ -38,6 +39,8 @@ class Comm:
         self.rank: int = mpi_comm.Get_rank()
         self.size: int = mpi_comm.Get_size()
         self.seconds = 0.0
+        # The windows of the last exact sums of each kind: what the next ones will most likely need.
+        self._windows: dict[tuple[str, int], np.ndarray] = {}
 
     @classmethod
     def world(cls) -> Comm:
@@ -49,6 +52,24 @@ class Comm:
     def sum(self, buffer: np.ndarray) -> np.ndarray:
         """Replace a contiguous numeric array by its sum over ranks, in place."""
         return self._reduce(buffer, self._api.SUM)
+
+    def sum_exactly(self, total: np.ndarray, kind: str = "") -> np.ndarray:
+        """The sums over ranks of accumulators (sums, 4), as doubles: the same bits however terms lay on ranks.
+
+        One Allreduce of integers, 3 for each sum and one more, if the windows (see `mpigd_kernels.exact`) of the
+        last sums of this kind and length still fit. Where one does not, which all ranks see from the result, the
+        maximum of the windows over ranks is found and the sums are sent again.
+        """
+        key = kind, len(total)
+        window = self._windows.get(key)
+        message, out, wrong = np.empty(3 * len(total) + 1, np.int64), np.empty(len(total)), np.ones(1, np.int64)
+        while wrong[0]:
+            if window is None:
+                window = self.max(np.ascontiguousarray(total[:, 0]))
+            exact.to_message(total, window, message)
+            exact.from_message(self.sum(message), window, out, wrong)
+            self._windows[key], window = window, None
+        return out
 
     def max(self, buffer: np.ndarray) -> np.ndarray:
         """Replace a contiguous numeric array by its maximum over ranks, in place."""

@@ -10,7 +10,7 @@ from mpigd_data import path_of
 from mpigd_kernels import LOSSES
 
 from mpigd.comm import Comm
-from mpigd.dataset import Header, block_rows, read
+from mpigd.dataset import Header, read
 from mpigd.least_squares import closed_form
 from mpigd.model import Model
 from mpigd.options import Demo, Train
@@ -69,7 +69,7 @@ def run(comm: Comm, options: Demo, observers: Sequence[Observer] = ()) -> Outcom
         if top:
             top.check()
     data = read(comm, base.data, target="real")
-    size = block_rows(data.header.n)
+    size = data.header.block
     share = Share(comm.host(), data.start, data.stop, -(-data.rows // size))
     held_out = data.part_of_rows(base.seed, 0, PARTS) == 0
     train, test = data.only(~held_out), data.only(held_out)

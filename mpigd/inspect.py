@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Names, block_rows, open_file, read_header
+from mpigd.dataset import Names, open_file, read_header
 from mpigd.model import Model, is_model
 from mpigd.options import Inspect
 from mpigd.rundir import model_path
@@ -31,7 +31,7 @@ def run(comm: Comm, options: Inspect, observers: Sequence[Any] = ()) -> dict[str
 def describe_data(path: Path, names: Names) -> dict[str, Any]:
     """Shapes, types and layout of a data file, and the range of its target. Reads y, not X."""
     header = read_header(path, names)
-    size = block_rows(header.n)
+    size = header.block
     summary = {
         "kind": "data",
         "file": str(path),
@@ -39,14 +39,14 @@ def describe_data(path: Path, names: Names) -> dict[str, Any]:
         "columns": header.d,
         "type": header.stored_dtype,
         "storage": header.storage,
-        "bytes_in_memory": header.n * header.d * header.dtype.itemsize,
+        "bytes_in_memory": header.bytes,
         "block_rows": size,
         "blocks": -(-header.n // size),
         "sample_weight": header.sample_weight,
         "offset": header.offset,
         "feature_names": list(header.feature_names),
     }
-    if header.target:
+    if header.outputs:
         summary["target"] = describe_target(path, header.names.y, header.n)
     return summary
 

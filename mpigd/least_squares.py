@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from mpigd_kernels import exact
 
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset
@@ -18,12 +19,15 @@ def closed_form(comm: Comm, data: Dataset) -> tuple[np.ndarray, float]:
     """
     scaling = measure(comm, data, centre=True)
     d = data.header.d
-    x = data.tiles.transpose(0, 2, 1).reshape(-1, d)[: data.rows]
-    y, weight = data.flat(data.y), data.weights()
-    if data.offset.shape[0]:
-        y = y - data.flat(data.offset)
+    x = data.slice.linear_predictor(np.eye(d), np.zeros(d)) - data.offset[:, None]
     z = np.column_stack([(x - scaling.mean) / scaling.scale, np.ones(data.rows)])
-    sums = comm.sum((z.T * weight) @ np.column_stack([z, y]))
-    theta = np.linalg.lstsq(sums[:, :-1], sums[:, -1])[0]
-    coef, intercept = scaling.to_columns(theta[:, None], intercept=True)
+    right = np.column_stack([z, data.y - data.offset[:, None]])
+    total = exact.empty(z.shape[1] * right.shape[1])
+    for start in range(0, data.rows, data.header.block):  # block by block, so that ranks can't be told apart
+        rows = slice(start, start + data.header.block)
+        products = np.einsum("n,nj,nk->jk", data.weight[rows], z[rows], right[rows])
+        exact.add_rows(products.reshape(1, -1), total)
+    sums = comm.sum_exactly(total).reshape(z.shape[1], -1)
+    theta = np.linalg.lstsq(sums[:, : z.shape[1]], sums[:, z.shape[1] :])[0]
+    coef, intercept = scaling.to_columns(theta, intercept=True)
     return coef[:, 0], float(intercept[0])

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
+from mpigd_kernels import exact
 
 from mpigd.comm import Comm
 
 
 def regression(comm: Comm, y: np.ndarray, prediction: np.ndarray, weight: np.ndarray) -> dict[str, float]:
-    """Weighted R², RMSE and MAE; all arguments (rows,).
+    """Weighted R², RMSE and MAE; y and prediction (rows, K), weight (rows,).
 
     R² is 1 - sum w (y - prediction)² / sum w (y - mean)²; where y is constant it is 1 for a perfect prediction
-    and else 0, as in scikit-learn.
+    and else 0, as in scikit-learn. Of several outputs each metric is the mean.
     """
-    total, weighted = comm.sum(np.array([weight.sum(), weight @ y]))
+    w = weight[:, None]
+    total, *weighted = _sums(comm, w, w * y)
     error = y - prediction
-    squares, absolute, spread = comm.sum(
-        np.array([weight @ error**2, weight @ np.abs(error), weight @ (y - weighted / total) ** 2])
-    )
+    parts = _sums(comm, w * error**2, w * np.abs(error), w * (y - np.array(weighted) / total) ** 2)
+    squares, absolute, spread = parts.reshape(3, -1)
+    explained = np.where(spread > 0.0, 1.0 - squares / np.where(spread > 0.0, spread, 1.0), squares == 0.0)
     return {
-        "r2": float(1.0 - squares / spread) if spread > 0.0 else float(squares == 0.0),
-        "rmse": float(np.sqrt(squares / total)),
-        "mae": float(absolute / total),
+        "r2": float(explained.mean()),
+        "rmse": float(np.sqrt(squares / total).mean()),
+        "mae": float((absolute / total).mean()),
     }
 
 
@@ -31,5 +33,10 @@ def classification(comm: Comm, y: np.ndarray, probability: np.ndarray, weight: n
     # A probability that was rounded to zero counts as the smallest one, as in scikit-learn.
     loss = -np.log(np.maximum(of_label, np.finfo(np.float64).eps))
     right = np.argmax(probability, axis=1) == y
-    total, correct, losses = comm.sum(np.array([weight.sum(), weight @ right, weight @ loss]))
+    total, correct, losses = _sums(comm, weight[:, None], (weight * right)[:, None], (weight * loss)[:, None])
     return {"accuracy": float(correct / total), "log_loss": float(losses / total)}
+
+
+def _sums(comm: Comm, *terms: np.ndarray) -> np.ndarray:
+    """Exact sums over all rows of the columns of terms (rows, …)."""
+    return comm.sum_exactly(exact.of_rows(np.hstack(terms)), "metrics")

@@ -24,7 +24,7 @@ FORMAT = "mpigd-model-1"
 class Model:
     """A linear model: eta = X coef + intercept.
 
-    coef : (d,) float64, or (d, K) for K classes, on the scale of the original columns.
+    coef : (d,) float64, or (d, K) for K classes or outputs, on the scale of the original columns.
     intercept : () or (K,) float64.
     classes : (0,), (2,) or (K,) float64: the labels that class numbers stand for.
     result : the numbers of the fit.  config : the options that it was made with.
@@ -48,14 +48,14 @@ class Model:
         return self.coef.reshape(len(self.coef), -1), self.intercept.reshape(-1)
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
-        """The expected y, or the probability of each class: (n,) or (n, K), from eta (n, 1 or K)."""
+        """The expected y, (n,) or (n, K), or the probability of each class (n, K), from eta (n, 1 or K)."""
         mean = self.loss.mean(eta)
         if self.loss.target == "binary":
             return np.hstack([1.0 - mean, mean])
-        return mean if self.loss.target == "classes" else mean[:, 0]
+        return mean if self.coef.ndim == 2 else mean[:, 0]
 
     def label(self, mean: np.ndarray) -> np.ndarray:
-        """What `predict` answers, (n,): the most probable class, or the expected y itself."""
+        """What `predict` answers: the most probable class, (n,), or the expected y itself, (n,) or (n, K)."""
         return self.classes[np.argmax(mean, axis=1)] if len(self.classes) else mean
 
     def predict(self, X: np.ndarray) -> np.ndarray:

@@ -16,13 +16,15 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import mpigd_kernels as kernels
 import numpy as np
+from mpigd_kernels import exact
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, load_kernel
+from mpigd.dataset import Dataset, prepare
 from mpigd.penalties import L2
 from mpigd.scaling import Scaling
 
@@ -68,19 +70,16 @@ class Objective:
         self._parameters = loss_parameter, smoothing
         self._comm, self._data, self._loss, self._scaling = comm, data, loss, scaling
         self._penalty, self._intercept, self._average = L2(l2), intercept, average
-        self._outputs = len(data.classes) if loss.target == "classes" else 1
+        self._outputs = len(data.classes) if loss.target == "classes" else data.slice.y.shape[1]
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
-        d = data.header.d
-        # Gradient, value and weight travel in one message.
-        self._message = np.zeros((d + 1) * self._outputs + 2)
-        self.n = int(comm.sum(np.array([np.count_nonzero(data.weights())]))[0])
-        self.shape = (d + intercept, self._outputs)
+        self.n = int(comm.sum(np.array([np.count_nonzero(data.weight)]))[0])
+        self.shape = (data.header.d + intercept, self._outputs)
         self.compute_seconds = 0.0
-        load_kernel(comm, data.header.dtype, kernels.value_gradient, loss.tile)
+        prepare(comm, partial(data.slice.load_gradient, loss.tile, self._outputs))
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """F(theta) and its gradient, shape of theta."""
-        return self._evaluate(theta, self._data)
+        return self._evaluate(theta, self._data.slice, "all rows")
 
     def batch_count(self, batch_size: int) -> int:
         """Steps that make one epoch with mini-batches of about batch_size rows over all ranks."""
@@ -90,7 +89,7 @@ class Objective:
         self, theta: np.ndarray, seed: int, epoch: int, count: int, index: int
     ) -> tuple[float, np.ndarray]:
         """F and its gradient with the data term of mini-batch `index` (of `count`) of an epoch."""
-        return self._evaluate(theta, self._gather(self._batch_rows(seed, epoch, count)[index]))
+        return self._evaluate(theta, self._gather(self._batch_rows(seed, epoch, count)[index]), "mini-batch")
 
     def coefficients(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (d, K) and intercept (K,) on the scale of the original columns."""
@@ -103,21 +102,19 @@ class Objective:
         eigenvalue from below, hence the factor 1 + 10 · tolerance.
         """
         data, loss = self._data, kernels.LOSSES["squared"]
-        load_kernel(self._comm, data.header.dtype, kernels.value_gradient, loss.tile)
-        zero = replace(data, y=np.zeros_like(data.y), offset=data.offset[:0])
+        prepare(self._comm, partial(data.slice.load_gradient, loss.tile, 1), partial(data.slice.load, "row_norms"))
+        zero = replace(data.slice, y=np.zeros_like(data.slice.y[:, :1]), offset=data.slice.offset[:0])
         vector = np.random.Generator(np.random.Philox(key=0)).standard_normal((self.shape[0], 1))
         eigenvalue, passes = 0.0, 0
         while passes < most_passes:
             vector /= max(float(np.linalg.norm(vector)), np.finfo(float).tiny)
-            product = self._data_term(vector, zero, loss)[1]
+            product = self._data_term(vector, zero, loss, "eigenvalue")[1]
             before, eigenvalue, vector = eigenvalue, float(np.vdot(vector, product)), product
             passes += 1
             if abs(eigenvalue - before) <= tolerance * abs(eigenvalue):
                 break
-        load_kernel(self._comm, data.header.dtype, kernels.largest_row_norm)
         start = time.perf_counter()
-        scaling, scratch, largest = self._scaling, np.empty(data.y.shape[1]), np.zeros(1)
-        kernels.largest_row_norm(data.tiles, data.rows, data.weight, scaling.mean, scaling.scale, scratch, largest)
+        largest = np.array([data.slice.largest_row_norm(self._scaling.mean, self._scaling.scale)])
         self.compute_seconds += time.perf_counter() - start
         row = self._comm.max(largest)[0] + self._intercept
         if self._loss.curvature is None:
@@ -126,76 +123,53 @@ class Objective:
         full = curvature * min(eigenvalue * (1.0 + 10.0 * tolerance), row) + penalty
         return Smoothness(full, curvature * float(row) + penalty, passes + 1)
 
-    def _evaluate(self, theta: np.ndarray, data: Dataset) -> tuple[float, np.ndarray]:
-        value, gradient = self._data_term(theta, data, self._loss)
-        penalised = theta[: self._data.header.d]
+    def _evaluate(self, theta: np.ndarray, data: kernels.Slice, kind: str) -> tuple[float, np.ndarray]:
+        value, gradient = self._data_term(theta, data, self._loss, kind)
+        penalised = theta[: data.d]
         gradient[: len(penalised)] += self._penalty.gradient(penalised)
         return value + self._penalty.value(penalised), gradient
 
-    def _data_term(self, theta: np.ndarray, data: Dataset, loss: kernels.Loss) -> tuple[float, np.ndarray]:
-        """Weighted mean of the loss and its gradient in theta (p, K): the compute, then the one Allreduce."""
+    def _data_term(
+        self, theta: np.ndarray, data: kernels.Slice, loss: kernels.Loss, kind: str
+    ) -> tuple[float, np.ndarray]:
+        """Weighted mean of the loss and its gradient in theta (p, K): the compute, then the one Allreduce.
+
+        kind : names sums whose sizes are alike.
+        """
         start = time.perf_counter()
-        d, outputs = data.header.d, theta.shape[1]
-        coef, intercept = self._scaling.to_columns(theta, self._intercept)
-        message = self._message[: (d + 1) * outputs + 2]
-        gradient, sums = message[:-2].reshape(d + 1, outputs), message[-2:]
-        scratch, lanes = (np.empty(shape) for shape in kernels.work_shapes(d, outputs, data.tiles.shape[2]))
-        kernels.value_gradient(
-            loss.tile,
-            *self._parameters,
-            data.tiles,
-            data.rows,
-            data.y,
-            data.weight,
-            data.offset,
-            coef,
-            intercept,
-            scratch,
-            lanes,
-            gradient,
-            sums,
-        )
-        if self._average == "ranks" and sums[1] > 0.0:
-            message /= sums[1]
+        d, outputs = data.d, theta.shape[1]
+        at = kernels.At(loss, *self._scaling.to_columns(theta, self._intercept), *self._parameters)
+        total = data.value_gradient(at)
         self.compute_seconds += time.perf_counter() - start
-        self._comm.sum(message)
-        if sums[1] > 0.0:
-            message /= sums[1]
-        return float(sums[0]), self._scaling.from_columns(gradient, self._intercept)
+        if self._average == "ranks":
+            sums = exact.rounded(total)
+            if sums[-1] > 0.0:
+                sums /= sums[-1]
+            self._comm.sum(sums)
+        else:
+            sums = self._comm.sum_exactly(total, kind)
+        if sums[-1] > 0.0:
+            sums /= sums[-1]
+        gradient, values = sums[: (d + 1) * outputs].reshape(d + 1, outputs), sums[(d + 1) * outputs : -1]
+        return float(values.sum()), self._scaling.from_columns(gradient, self._intercept)
 
     def _batch_rows(self, seed: int, epoch: int, count: int) -> list[np.ndarray]:
-        """Rows of this slice in every mini-batch of an epoch; rows of weight zero are in none."""
+        """Rows of this slice in every mini-batch of an epoch, ascending; rows of weight zero are in none."""
         key = (seed, epoch, count)
         if self._batches is None:
-            load_kernel(self._comm, self._data.header.dtype, kernels.gather_rows)
+            prepare(self._comm, self._data.slice.load_gather)
         if self._batches is None or self._batches[0] != key:
             start = time.perf_counter()
             part = self._data.part_of_rows(seed, epoch, count)
-            part[self._data.weights() == 0.0] = count
+            part[self._data.weight == 0.0] = count
             order = np.argsort(part, kind="stable")
             ends = np.searchsorted(part[order], np.arange(count + 1))
             self._batches = key, [order[a:b] for a, b in itertools.pairwise(ends)]
             self.compute_seconds += time.perf_counter() - start
         return self._batches[1]
 
-    def _gather(self, picked: np.ndarray) -> Dataset:
-        """A slice of the picked rows alone."""
+    def _gather(self, picked: np.ndarray) -> kernels.Slice:
         start = time.perf_counter()
-        data, m = self._data, len(picked)
-        rows = kernels.tile_rows(m)
-        count = kernels.tile_count(m, rows)
-        batch = Dataset(
-            data.header,
-            start=0,
-            stop=m,
-            tiles=np.empty((count, data.header.d, rows), data.tiles.dtype),
-            y=np.ones((count, rows)),
-            weight=np.zeros((count if data.weight.shape[0] else 0, rows)),
-            offset=np.zeros((count if data.offset.shape[0] else 0, rows)),
-            classes=data.classes,
-        )
-        kernels.gather_rows(
-            data.tiles, data.y, data.weight, data.offset, picked, batch.tiles, batch.y, batch.weight, batch.offset
-        )
+        batch = self._data.slice.gather(picked)
         self.compute_seconds += time.perf_counter() - start
         return batch

@@ -19,7 +19,8 @@ class Train:
     """Fit a model to DATA and write it to a run directory."""
 
     data: Path
-    """HDF5 file with X (rows, columns) and y (rows); sample_weight and offset are used where present."""
+    """HDF5 file with X (rows, columns), dense or as AnnData's sparse rows, and y (rows) or (rows, outputs);
+    sample_weight and offset are used where present."""
 
     _: KW_ONLY
 
@@ -29,6 +30,8 @@ class Train:
         "quantile",
         "epsilon-insensitive",
         "logistic",
+        "probit",
+        "cloglog",
         "squared-hinge",
         "modified-huber",
         "focal",
@@ -70,6 +73,13 @@ class Train:
     batch_size: int = 256
     """Rows of a mini-batch over all ranks (sgd)."""
 
+    threads: int = 1
+    """Threads of each rank. The result does not depend on it, nor on the number of ranks."""
+
+    arithmetic: Literal["float64", "float32"] = "float64"
+    """Type of predictors, losses and products; float32 is faster where arithmetic, not memory, is the limit,
+    and good to about six digits of the gradient."""
+
     average: Literal["rows", "ranks"] = "rows"
     """Mean over all rows, or the mean over ranks of each rank's mean. The result of 'ranks' depends on the
     number of ranks where slices differ in size."""
@@ -102,6 +112,7 @@ class Train:
     def __post_init__(self) -> None:
         _require(self.l2 >= 0.0 and math.isfinite(self.l2), "--l2", self.l2, "a number ≥ 0")
         _require(0.0 < self.smoothing < math.inf, "--smoothing", self.smoothing, "a number > 0")
+        _require(self.threads >= 1, "--threads", self.threads, "a whole number ≥ 1")
         _require(self.batch_size >= 1, "--batch-size", self.batch_size, "a whole number ≥ 1")
         _require(self.max_passes >= 1, "--max-passes", self.max_passes, "a number ≥ 1")
         _require(self.tol >= 0.0, "--tol", self.tol, "a number ≥ 0")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
-import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, Names, encode, load_kernel, read
+from mpigd.dataset import Dataset, Names, encode, prepare, read
 from mpigd.errors import DataError
 from mpigd.files import check_writable, publish, reported, temporary_name
 from mpigd.metrics import classification, regression
@@ -48,9 +48,10 @@ def evaluate(comm: Comm, options: Evaluate, observers: Sequence[Any] = ()) -> di
 def score(comm: Comm, model: Model, data: Dataset) -> dict[str, float]:
     """Metrics of a model on a slice that has been read, its classes numbered; equal on all ranks."""
     mean = model.mean(linear_predictor(comm, model, data))
-    metrics = classification if len(model.classes) else regression
-    scores = metrics(comm, data.flat(data.y), mean, data.weights())
-    if len(model.classes) and not model.has_probabilities:
+    if not len(model.classes):
+        return regression(comm, data.y, mean.reshape(data.rows, -1), data.weight)
+    scores = classification(comm, data.y[:, 0], mean, data.weight)
+    if not model.has_probabilities:
         del scores["log_loss"]
     return scores
 
@@ -76,11 +77,8 @@ def linear_predictor(comm: Comm, model: Model, data: Dataset) -> np.ndarray:
                 f"{data.header.path}: dataset '{data.header.names.x}' has {data.header.d} columns; "
                 f"the model was fitted on {len(coef)}"
             )
-    load_kernel(comm, data.header.dtype, kernels.linear_predictor)
-    eta = np.empty((data.rows, coef.shape[1]))
-    scratch = np.empty((coef.shape[1], data.tiles.shape[2]))
-    kernels.linear_predictor(data.tiles, data.rows, data.offset, coef, intercept, scratch, eta)
-    return eta
+    prepare(comm, partial(data.slice.load, "linear_predictor"))
+    return data.slice.linear_predictor(coef, intercept)
 
 
 def write_rows(comm: Comm, path: Path, data: Dataset, results: dict[str, np.ndarray]) -> None:

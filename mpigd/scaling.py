@@ -11,12 +11,12 @@ and gradients by the transpose of that map. X itself stays as it was read: narro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, load_kernel
+from mpigd.dataset import Dataset, prepare
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def measure(comm: Comm, data: Dataset, centre: bool) -> Scaling:
     back (T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the sample variance", Am. Stat. 37, 1983,
     eq. 1.7). With centre=False columns are only divided by their standard deviation.
     """
-    load_kernel(comm, data.header.dtype, kernels.column_moments)
+    prepare(comm, partial(data.slice.load, "column_moments"))
     d = data.header.d
     mean, _ = _moments(comm, data, np.zeros(d))
     error, square = _moments(comm, data, mean)
@@ -65,7 +65,5 @@ def measure(comm: Comm, data: Dataset, centre: bool) -> Scaling:
 
 def _moments(comm: Comm, data: Dataset, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     d = len(shift)
-    sums = np.zeros(2 * d + 1)
-    kernels.column_moments(data.tiles, data.rows, data.weight, shift, sums[:1], sums[1 : d + 1], sums[d + 1 :])
-    comm.sum(sums)
-    return sums[1 : d + 1] / sums[0], sums[d + 1 :] / sums[0]
+    sums = comm.sum_exactly(data.slice.column_moments(shift), "moments")
+    return sums[:d] / sums[-1], sums[d:-1] / sums[-1]

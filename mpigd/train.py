@@ -71,7 +71,8 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
         if directory:
             directory.check()
     loss = kernels.LOSSES[options.loss]
-    data = read(comm, options.data, Names(x=options.x, y=options.y), loss.target)
+    computing = kernels.Computing(np.dtype(options.arithmetic), options.threads)
+    data = read(comm, options.data, Names(x=options.x, y=options.y), loss.target, computing)
     return fit_into(comm, data, options, directory, observers, begin)
 
 
@@ -140,9 +141,10 @@ def fit(
     measured = seconds()
     times = comm.max(np.array(list(measured.values())))
     coef, intercept = objective.coefficients(state.theta)
+    several = loss.target == "classes" or coef.shape[1] > 1
     model = Model(
-        coef=coef if loss.target == "classes" else coef[:, 0],
-        intercept=intercept if loss.target == "classes" else intercept[0],
+        coef=coef if several else coef[:, 0],
+        intercept=intercept if several else intercept[0],
         loss=loss,
         feature_names=data.header.feature_names,
         classes=data.classes,

@@ -43,6 +43,8 @@ VALUE: dict[str, Callable] = {
     "quantile": smoothed_pinball,
     "epsilon-insensitive": lambda e, y, p, h: special.huber(h, np.maximum(np.abs(e - y) - p, 0)) / h,
     "logistic": lambda e, y, p, h: -special.log_expit(margin(e, y)),
+    "probit": lambda e, y, p, h: -special.log_ndtr(margin(e, y)),
+    "cloglog": lambda e, y, p, h: np.where(y > 0.5, -np.log(-np.expm1(-np.exp(e))), np.exp(e)),
     "squared-hinge": lambda e, y, p, h: np.maximum(1 - margin(e, y), 0) ** 2 / 2,
     "modified-huber": lambda e, y, p, h: np.where(
         margin(e, y) >= -1, np.maximum(1 - margin(e, y), 0) ** 2, -4 * margin(e, y)

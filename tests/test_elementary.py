@@ -6,40 +6,83 @@ import mpigd_kernels.elementary as elementary
 import mpmath
 import numpy as np
 import pytest
-from mpigd_kernels.native import Floats1, Kernel, Rows, kernel
+from mpigd_kernels.elementary import erfcx, exp, log, log1p
+from mpigd_kernels.native import Kernel, Work1, stage
 
 
-@kernel
-def apply_exp(rows: Rows, out: Floats1) -> None:
+@stage
+def apply_exp(out: Work1, x: Work1) -> None:
     for i in range(out.shape[0]):
-        out[i] = exp(rows[0, i])  # noqa: F821
+        out[i] = exp(x[i])
 
 
-@kernel
-def apply_log1p_unit(rows: Rows, out: Floats1) -> None:
+@stage
+def apply_log(out: Work1, x: Work1) -> None:
     for i in range(out.shape[0]):
-        out[i] = log1p_unit(rows[0, i])  # noqa: F821
+        out[i] = log(x[i])
+
+
+@stage
+def apply_log1p(out: Work1, x: Work1) -> None:
+    for i in range(out.shape[0]):
+        out[i] = log1p(x[i])
+
+
+@stage
+def apply_erfcx(out: Work1, x: Work1) -> None:
+    for i in range(out.shape[0]):
+        out[i] = erfcx(x[i])
 
 
 def evaluate(function: Kernel, x: np.ndarray) -> np.ndarray:
-    out = np.empty(len(x))
-    function(np.ascontiguousarray(x[None, :]), out)
+    out = np.empty_like(x)
+    function(out, x)
     return out
 
 
-def worst_ulp(found: np.ndarray, x: np.ndarray, exact) -> float:
-    with mpmath.workprec(120):
+def worst_ulp(function: Kernel, x: np.ndarray, exact) -> float:
+    """The largest error, in units of the last place of the exact value in the type of x."""
+    with mpmath.workprec(200):
         errors = []
-        for value, argument in zip(found.tolist(), x.tolist(), strict=True):
-            true = exact(mpmath.mpf(argument))
-            errors.append(abs((mpmath.mpf(value) - true) / mpmath.mpf(float(np.spacing(abs(float(true)))))))
+        for value, argument in zip(evaluate(function, x), x, strict=True):
+            true = exact(mpmath.mpf(float(argument)))
+            ulp = mpmath.mpf(float(np.spacing(x.dtype.type(abs(float(true))))))
+            errors.append(abs((mpmath.mpf(float(value)) - true) / ulp))
         return float(max(errors))
 
 
-@pytest.mark.parametrize(("low", "high"), [(-1e-3, 1e-3), (-1.0, 1.0), (-40.0, 40.0), (-689.0, 689.0)])
-def test_exp_is_within_one_ulp(low: float, high: float) -> None:
-    x = np.random.default_rng(0).uniform(low, high, 4000)
-    assert worst_ulp(evaluate(apply_exp, x), x, mpmath.exp) <= 1.0
+def points(low: float, high: float, dtype: str) -> np.ndarray:
+    return np.random.default_rng(0).uniform(low, high, 3000).astype(dtype)
+
+
+def exact_erfcx(x):
+    return mpmath.exp(x * x) * mpmath.erfc(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "exact", "low", "high", "dtype", "bound"),
+    [
+        *[(apply_exp, mpmath.exp, -r, r, "float64", 1.0) for r in (1e-3, 1.0, 40.0, 689.0)],
+        *[(apply_exp, mpmath.exp, -r, r, "float32", 1.5) for r in (1e-3, 1.0, 40.0, 79.0)],
+        *[
+            (apply_log1p, mpmath.log1p, low, high, dtype, 2.0)
+            for low, high in ((0.0, 1e-12), (0.0, 1e-2), (-0.64, 1.0), (0.41, 0.42), (-0.3, -0.28))
+            for dtype in ("float64", "float32")
+        ],
+        *[
+            (apply_log, mpmath.log, low, high, dtype, 2.0)
+            for low, high in ((1e-30, 1e-20), (0.4, 3.0), (0.99, 1.01), (1.0, 1e30))
+            for dtype in ("float64", "float32")
+        ],
+        *[
+            (apply_erfcx, exact_erfcx, low, high, dtype, 3.5)
+            for low, high in ((0.0, 1e-3), (0.0, 1.0), (0.5, 10.0), (5.0, 100.0), (100.0, 1e4))
+            for dtype in ("float64", "float32")
+        ],
+    ],
+)
+def test_error_in_units_of_the_last_place(function, exact, low, high, dtype, bound) -> None:
+    assert worst_ulp(function, points(low, high, dtype), exact) <= bound
 
 
 def test_exp_of_special_arguments() -> None:
@@ -48,17 +91,19 @@ def test_exp_of_special_arguments() -> None:
     assert found[2] == pytest.approx(np.exp(690.0), rel=1e-15)
     assert found[3] == found[2]
     assert 0.0 < found[4] < 1e-299
+    single = evaluate(apply_exp, np.array([0.0, 1e30, -1e30], np.float32))
+    assert single[0] == 1.0
+    assert single[1] == pytest.approx(np.exp(80.0), rel=1e-6)
+    assert 0.0 < single[2] < 1e-34
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1e-12), (0.0, 1e-2), (0.0, 1.0), (0.41, 0.42)])
-def test_log1p_unit_is_within_two_ulp(low: float, high: float) -> None:
-    x = np.random.default_rng(1).uniform(low, high, 4000)
-    assert worst_ulp(evaluate(apply_log1p_unit, x), x, mpmath.log1p) <= 2.0
+def test_logarithms_at_their_ends() -> None:
+    np.testing.assert_array_equal(evaluate(apply_log1p, np.array([0.0, 1.0, 5e-324])), [0.0, np.log(2.0), 5e-324])
+    np.testing.assert_array_equal(evaluate(apply_log, np.array([1.0, 2.0])), [0.0, np.log(2.0)])
 
 
-def test_log1p_unit_at_its_ends() -> None:
-    found = evaluate(apply_log1p_unit, np.array([0.0, 1.0, 5e-324]))
-    np.testing.assert_array_equal(found, [0.0, np.log(2.0), 5e-324])
+def test_erfcx_at_zero() -> None:
+    assert evaluate(apply_erfcx, np.array([0.0]))[0] == pytest.approx(1.0, rel=1e-15)
 
 
 def test_plain_python_agrees() -> None:

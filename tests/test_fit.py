@@ -184,8 +184,8 @@ def test_narrow_columns_are_fitted_in_double_precision(
     path = write_data(X=X, y=y)
     fitted = train(comm, path, **TIGHT)
     coef, _ = solve_ridge(X.astype(float), y, 0.0)
-    kept = {np.float32: np.float32, np.float16: np.float32, np.int32: np.float64}.get(dtype, dtype)
-    assert read(comm, path).tiles.dtype == kept
+    kept = {np.int32: np.float64}.get(dtype, dtype)
+    assert read(comm, path).slice.tiles.dtype == kept
     np.testing.assert_allclose(fitted.model.coef, coef, rtol=1e-8)
 
 

@@ -26,9 +26,11 @@ def own_rows(comm: Comm, values: np.ndarray) -> np.ndarray:
     return np.array_split(values, comm.size)[comm.rank]
 
 
-def test_regression_metrics_equal_scikit_learn(comm: Comm) -> None:
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_regression_metrics_equal_scikit_learn(comm: Comm, outputs: int) -> None:
     rng = np.random.default_rng(0)
-    y, prediction, weight = rng.standard_normal(101) + 1e4, rng.standard_normal(101) + 1e4, rng.random(101)
+    y, prediction = rng.standard_normal((2, 101, outputs)) + 1e4
+    weight = rng.random(101)
     found = regression(comm, *(own_rows(comm, v) for v in (y, prediction, weight)))
     assert found["r2"] == pytest.approx(metrics.r2_score(y, prediction, sample_weight=weight), rel=1e-9)
     rmse = metrics.root_mean_squared_error(y, prediction, sample_weight=weight)
@@ -39,7 +41,7 @@ def test_regression_metrics_equal_scikit_learn(comm: Comm) -> None:
 
 @pytest.mark.parametrize("error", [0.0, 1.0])
 def test_r2_of_a_constant_target(comm: Comm, error: float) -> None:
-    y = np.full(30, 2.0)
+    y = np.full((30, 1), 2.0)
     found = regression(comm, *(own_rows(comm, v) for v in (y, y + error, np.ones(30))))
     assert found["r2"] == metrics.r2_score(y, y + error)
 

@@ -19,7 +19,7 @@ def deal_all(n: int, parts: int, seed: int = 0, epoch: int = 0) -> np.ndarray:
 @given(n=st.integers(1, 20_000), size=st.integers(1, 600))
 def test_slices_are_whole_blocks_and_balanced(n: int, size: int) -> None:
     rows = block_rows(n)
-    slices = [owned_rows(n, size, rank) for rank in range(size)]
+    slices = [owned_rows(n, rows, size, rank) for rank in range(size)]
     assert slices[0][0] == 0
     assert slices[-1][1] == n
     assert all(a[1] == b[0] for a, b in itertools.pairwise(slices))
@@ -40,7 +40,7 @@ def test_ranks_find_the_same_parts_alone(n: int, parts: int, size: int, seed: in
     rows = block_rows(n)
     pieces = [
         deal(seed, 3, start // rows, rows, start, stop, parts)
-        for start, stop in (owned_rows(n, size, rank) for rank in range(size))
+        for start, stop in (owned_rows(n, rows, size, rank) for rank in range(size))
     ]
     np.testing.assert_array_equal(np.concatenate(pieces), deal_all(n, parts, seed, 3))
 

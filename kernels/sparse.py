@@ -1,0 +1,242 @@
+"""Operations on sparse rows (CSR), each in one read of X; the counterparts of those in `dense`.
+
+values (m,), columns (m,), starts (n + 1,) int64 : row i has values[starts[i] : starts[i + 1]] in the columns of the
+same places. Rows are taken in batches as large as a tile, so that a stage works on lanes of rows here too.
+"""
+
+from __future__ import annotations
+
+from mpigd_kernels.dense import add_to_total, finish_tile, start_predictors, sum_rows, total_of, weigh
+from mpigd_kernels.exact import add
+from mpigd_kernels.native import (
+    Columns,
+    Floats1,
+    Floats2,
+    Integers1,
+    Integers2,
+    PerRow,
+    Values,
+    Work1,
+    Work2,
+    Work3,
+    called,
+    kernel,
+    run_stage,
+)
+from mpigd_kernels.vector import fma
+
+
+@called
+def add_sparse_predictors(values, columns, starts, n, t, coef, eta):
+    """Add X coef of batch t to eta (P, rows); four partial sums a row, so that additions need not wait."""
+    number = eta.dtype.type
+    rows = eta.shape[1]
+    for i in range(min(rows, n - t * rows)):
+        begin, end = starts[t * rows + i], starts[t * rows + i + 1]
+        fours = begin + (end - begin) // 4 * 4
+        for k in range(coef.shape[1]):
+            s0, s1, s2, s3 = number(0.0), number(0.0), number(0.0), number(0.0)
+            for m in range(begin, fours, 4):
+                s0 = fma(number(values[m]), coef[columns[m], k], s0)
+                s1 = fma(number(values[m + 1]), coef[columns[m + 1], k], s1)
+                s2 = fma(number(values[m + 2]), coef[columns[m + 2], k], s2)
+                s3 = fma(number(values[m + 3]), coef[columns[m + 3], k], s3)
+            for m in range(fours, end):
+                s0 = fma(number(values[m]), coef[columns[m], k], s0)
+            eta[k, i] += (s0 + s1) + (s2 + s3)
+
+
+@called
+def add_sparse_products(values, columns, starts, n, t, residual, products):
+    """Add X' residual of batch t to products (d, K), float64."""
+    outputs, rows = residual.shape
+    for i in range(min(rows, n - t * rows)):
+        for m in range(starts[t * rows + i], starts[t * rows + i + 1]):
+            for k in range(outputs):
+                products[columns[m], k] += float(values[m]) * float(residual[k, i])
+
+
+@kernel
+def sparse_sweep(
+    stage: int,
+    parameter: float,
+    smoothing: float,
+    values: Values,
+    columns: Columns,
+    starts: Integers1,
+    n: int,
+    first: int,
+    last: int,
+    block: int,
+    y: PerRow,
+    weight: PerRow,
+    offset: PerRow,
+    coef: Work2,
+    intercept: Work1,
+    kept: Work3,
+    scratch: Work2,
+    right: Work3,
+    lanes: Floats2,
+    products: Floats2,
+    total: Integers2,
+) -> None:
+    """As `mpigd_kernels.dense.sweep`, on batches first … last - 1 of sparse rows; right (1, K, rows)."""
+    predictors, outputs, rows = coef.shape[1], right.shape[1], right.shape[2]
+    eta, value = scratch[:predictors], scratch[predictors : predictors + outputs]
+    weights, residual = scratch[predictors + outputs :], right[0]
+    for start in range(first, last, block):
+        lanes[:] = 0.0
+        products[:] = 0.0
+        for t in range(start, min(start + block, last)):
+            leave = kept[t if kept.shape[0] > 1 else 0]
+            start_predictors(offset, t, intercept, outputs, eta)
+            add_sparse_predictors(values, columns, starts, n, t, coef, eta)
+            run_stage(stage, eta, y[t], leave, value, residual, parameter, smoothing)
+            finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, leave, lanes, 0)
+            if products.shape[0]:
+                add_sparse_products(values, columns, starts, n, t, residual, products)
+        add_to_total(products, lanes, 0, total)
+
+
+@kernel
+def sparse_second_order(
+    stage: int,
+    parameter: float,
+    smoothing: float,
+    values: Values,
+    columns: Columns,
+    starts: Integers1,
+    n: int,
+    first: int,
+    last: int,
+    block: int,
+    y: PerRow,
+    weight: PerRow,
+    offset: PerRow,
+    coef: Work2,
+    intercept: Work1,
+    kept: Work3,
+    scratch: Work2,
+    right: Work3,
+    lanes: Floats2,
+    products: Floats2,
+    total: Integers2,
+) -> None:
+    """As `mpigd_kernels.dense.second_order`, on sparse rows; right (1, 2, rows)."""
+    d, rows = coef.shape[0], right.shape[2]
+    eta, value, weights = scratch[:1], scratch[1:2], scratch[2:]
+    curvature, residual = right[0, :1], right[0, 1:]
+    for start in range(first, last, block):
+        lanes[:] = 0.0
+        products[:] = 0.0
+        for t in range(start, min(start + block, last)):
+            start_predictors(offset, t, intercept, 1, eta)
+            add_sparse_predictors(values, columns, starts, n, t, coef, eta)
+            run_stage(stage, eta, y[t], curvature, value, residual, parameter, smoothing)
+            finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, curvature, lanes, 0)
+            sum_rows(curvature, lanes, 3)
+            add_sparse_products(values, columns, starts, n, t, right[0], products[:, d:])
+            for i in range(min(rows, n - t * rows)):
+                begin, end = starts[t * rows + i], starts[t * rows + i + 1]
+                for a in range(begin, end):
+                    scaled = float(values[a]) * float(curvature[0, i])
+                    for b in range(a, end):
+                        j, k = min(columns[a], columns[b]), max(columns[a], columns[b])
+                        products[j, k] += scaled * float(values[b])
+        e = 0
+        for j in range(d):
+            for k in range(j, d + 2):
+                add(total, e, products[j, k])
+                e += 1
+        for row in range(4):
+            add(total, e, total_of(lanes, row))
+            e += 1
+
+
+@kernel
+def sparse_linear_predictor(
+    values: Values,
+    columns: Columns,
+    starts: Integers1,
+    n: int,
+    first: int,
+    last: int,
+    offset: PerRow,
+    coef: Work2,
+    intercept: Work1,
+    scratch: Work2,
+    out: Floats2,
+) -> None:
+    """As `mpigd_kernels.dense.linear_predictor`, on sparse rows."""
+    rows = scratch.shape[1]
+    for t in range(first, last):
+        start_predictors(offset, t, intercept, coef.shape[1], scratch)
+        add_sparse_predictors(values, columns, starts, n, t, coef, scratch)
+        for i in range(min(rows, n - t * rows)):
+            for k in range(coef.shape[1]):
+                out[t * rows + i, k] = scratch[k, i]
+
+
+@kernel
+def sparse_column_moments(
+    values: Values,
+    columns: Columns,
+    starts: Integers1,
+    n: int,
+    first: int,
+    last: int,
+    block: int,
+    weight: PerRow,
+    shift: Floats1,
+    scratch: Floats2,
+    lanes: Floats2,
+    products: Floats2,
+    total: Integers2,
+) -> None:
+    """As `mpigd_kernels.dense.column_moments`, on sparse rows; lanes (1, 8), products (d, 2) overwritten.
+
+    A zero that is not stored contributes as one: its -w shift and w shift^2 are added for all rows at once.
+    """
+    d, rows = shift.shape[0], scratch.shape[1]
+    for start in range(first, last, block):
+        lanes[:] = 0.0
+        products[:] = 0.0
+        for t in range(start, min(start + block, last)):
+            weigh(weight, t, min(rows, n - t * rows), scratch, scratch[1:])
+            sum_rows(scratch, lanes, 0)
+            for i in range(min(rows, n - t * rows)):
+                for m in range(starts[t * rows + i], starts[t * rows + i + 1]):
+                    j, x = columns[m], float(values[m])
+                    wx = scratch[0, i] * x
+                    products[j, 0] += wx
+                    products[j, 1] += wx * (x - 2.0 * shift[j])
+        rest = total_of(lanes, 0)
+        for j in range(d):
+            add(total, j, fma(-shift[j], rest, products[j, 0]))
+            add(total, d + j, fma(shift[j] * shift[j], rest, products[j, 1]))
+        add(total, 2 * d, rest)
+
+
+@kernel
+def sparse_row_norms(
+    values: Values,
+    columns: Columns,
+    starts: Integers1,
+    first: int,
+    last: int,
+    mean: Floats1,
+    scale: Floats1,
+    out: Floats2,
+) -> None:
+    """As `mpigd_kernels.dense.row_norms`, on sparse rows."""
+    rows = out.shape[1]
+    zeros = 0.0
+    for j in range(mean.shape[0]):
+        zeros += (mean[j] / scale[j]) * (mean[j] / scale[j])
+    for t in range(first, last):
+        for i in range(min(rows, starts.shape[0] - 1 - t * rows)):
+            norm = zeros
+            for m in range(starts[t * rows + i], starts[t * rows + i + 1]):
+                j, x = columns[m], float(values[m])
+                norm += x * (x - 2.0 * mean[j]) / (scale[j] * scale[j])
+            out[t - first, i] = norm
