@@ -70,7 +70,7 @@ def add(total, e, value):
             third = (rest & ((1 << (shift - BITS)) - 1)) << (2 * BITS - shift)
         else:
             second = rest << (BITS - shift)
-            third = 0
+            third = np.int64(0)
         if bits < 0:
             first, second, third = -first, -second, -third
         align(total, e, t)

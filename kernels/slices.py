@@ -20,6 +20,7 @@ from mpigd_kernels.native import Kernel
 from mpigd_kernels.tiles import gather_tiles, tile_count, tile_rows
 from mpigd_kernels.vector import LINE, aligned
 
+DOUBLE = np.dtype(np.float64)
 NORM_ROWS = 1 << 16  # row norms are computed for so many rows at a time
 
 
@@ -31,7 +32,7 @@ class Computing:
     threads : how many of this process share the blocks of a slice. Results do not depend on it.
     """
 
-    work: np.dtype[Any] = np.dtype(np.float64)
+    work: np.dtype[Any] = DOUBLE
     threads: int = 1
 
 
@@ -95,7 +96,7 @@ class Slice(ABC):
     @property
     def rows(self) -> int:
         """Rows of a tile."""
-        return self.y.shape[2]
+        return int(self.y.shape[2])
 
     def load(self, operation: str, *stages: Kernel) -> None:
         """Make the kernel of an operation ready, and stages: from the cache, or by compiling them (seconds)."""
@@ -190,8 +191,10 @@ class Slice(ABC):
         return self._in_blocks("column_moments", (), (self.weight, shift), self._moments_scratch, 2 * self.d + 1)
 
     def row_norms(self, mean: np.ndarray, scale: np.ndarray) -> Iterator[np.ndarray]:
-        """Squared norms of (x - mean) / scale of the rows in turn, some 2^16 at a time: an array of them (n,) may
-        be large beside what a narrow slice takes."""
+        """Squared norms of (x - mean) / scale of the rows in turn, some 2^16 at a time.
+
+        An array of all of them may be large beside what a narrow slice takes.
+        """
         step = NORM_ROWS // self.rows
         for first in range(0, len(self.y), step):
             last = min(first + step, len(self.y))
@@ -222,7 +225,10 @@ class Slice(ABC):
         passing: int = 0,
         gradient: bool = True,
     ) -> np.ndarray:
-        """passing : outputs of which a stage wants the curvature of one tile at a time, without `kept` for all."""
+        """Run a sweep with theta of a stage.
+
+        passing : outputs of which a stage wants the curvature of one tile at a time, without `kept` for all.
+        """
         work, rows = self.computing.work, self.rows
         outputs, predictors = at.coef.shape[1], coef.shape[1]
         weights = self.weight.shape[1]
@@ -266,6 +272,7 @@ class Slice(ABC):
             kernel(*head, *self._x, self.n, first, last, per_block, *tail, *scratch(), total)
             return total
 
+        total: np.ndarray
         total, *others = self._share(part)
         for other in others:
             exact.merge(other, total)
@@ -321,7 +328,7 @@ class DenseSlice(Slice):
 
     tiles: np.ndarray
 
-    KERNELS = {
+    KERNELS: ClassVar = {
         "sweep": dense.sweep,
         "pipelined_sweep": dense.pipelined_sweep,
         "second_order": dense.second_order,
@@ -333,7 +340,8 @@ class DenseSlice(Slice):
 
     @property
     def d(self) -> int:
-        return self.tiles.shape[1]
+        """Number of columns."""
+        return int(self.tiles.shape[1])
 
     @property
     def _x(self) -> tuple[np.ndarray, ...]:
@@ -355,6 +363,7 @@ class DenseSlice(Slice):
         return aligned((1, self.rows), np.float64), aligned((2 * self.d + 1, LINE // 8), np.float64)
 
     def gather(self, picked: np.ndarray) -> DenseSlice:
+        """See `Slice.gather`."""
         place, fields = self._gathered(picked)
         tiles = aligned((len(fields["y"]), self.d, fields["y"].shape[2]), self.tiles.dtype)
         gather_tiles(self.tiles, picked, place, tiles)
@@ -370,7 +379,7 @@ class SparseSlice(Slice):
     starts: np.ndarray
     columns_count: int
 
-    KERNELS = {
+    KERNELS: ClassVar = {
         "sweep": sparse.sparse_sweep,
         "second_order": sparse.sparse_second_order,
         "linear_predictor": sparse.sparse_linear_predictor,
@@ -380,6 +389,7 @@ class SparseSlice(Slice):
 
     @property
     def d(self) -> int:
+        """Number of columns."""
         return self.columns_count
 
     @property
@@ -396,6 +406,7 @@ class SparseSlice(Slice):
         return aligned((1, self.rows), np.float64), aligned((1, LINE // 8), np.float64), np.empty((self.d, 2))
 
     def gather(self, picked: np.ndarray) -> SparseSlice:
+        """See `Slice.gather`."""
         place, fields = self._gathered(picked)
         begin = self.starts[picked]
         length = np.zeros(fields["n"], np.int64)  # none in the gaps

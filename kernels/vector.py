@@ -27,7 +27,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + LINE, np.uint8)
     start = -memory.__array_interface__["data"][0] % LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, memory.data, start)
 
 
 def lanes_of(work: Any) -> int:
@@ -118,8 +118,10 @@ def compiled() -> dict[str, Any]:
         return ir.HalfType() if dtype == types.uint16 else context.get_data_type(dtype)
 
     def widen(builder: Any, value: Any, dtype: Any, to: Any) -> Any:
-        if isinstance(dtype, types.Integer) and dtype != types.uint16:
-            return builder.sitofp(value, to) if dtype.signed else builder.uitofp(value, to)
+        if dtype == types.int8:
+            return builder.sitofp(value, to)
+        if dtype == types.uint8:
+            return builder.uitofp(value, to)
         if value.type == to:
             return value
         return builder.fptrunc(value, to) if dtype == types.float64 else builder.fpext(value, to)
@@ -162,7 +164,7 @@ def compiled() -> dict[str, Any]:
     def accumulate(typing: Any, array: Any, j: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             start = context.get_constant(types.intp, 0)
-            at = address(context, builder, signature.args[0], *arguments[:2], start)
+            at = address(context, builder, signature.args[0], arguments[0], arguments[1], start)
             kind = ir.VectorType(ir.DoubleType(), value.width)
             added = widen(builder, arguments[2], value.dtype, kind)
             total = builder.fadd(read(builder, at, kind, 8), added)

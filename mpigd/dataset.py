@@ -189,7 +189,7 @@ def read_header(path: Path, names: Names = Names()) -> Header:
                     raise DataError(
                         f"{path}: dataset '{name}' has shape {shape}, but '{names.x}' has {n} rows: expected ({n},)"
                     )
-        outputs = (file[names.y].shape + (1,))[1] if optional[0] else 0
+        outputs = (*file[names.y].shape, 1)[1] if optional[0] else 0
         return Header(
             path=path,
             names=names,
@@ -201,7 +201,7 @@ def read_header(path: Path, names: Names = Names()) -> Header:
             outputs=outputs,
             sample_weight=optional[1],
             offset=optional[2],
-            storage=f"sparse rows, {stored / n:.3g} numbers each" if sparse else _storage(x),
+            storage=f"sparse rows, {stored / n:.3g} numbers each" if stored is not None else _storage(x),
             stored_dtype=str(x.dtype),
         )
 
@@ -277,14 +277,15 @@ def read(
     path: Path,
     names: Names = Names(),
     target: str | None = None,
-    computing: kernels.Computing = kernels.Computing(),
+    computing: kernels.Computing | None = None,
 ) -> Dataset:
     """Read the slice of this rank. A collective; bad input raises the same DataError on all ranks.
 
     target : what y must be, as `Loss.target`, or None to leave y unread.
-    computing : how kernels will compute with it.
+    computing : how kernels will compute with it; the default is float64 on one thread.
     """
     begin = time.perf_counter()
+    computing = computing or kernels.Computing()
     with comm.agreement():
         header = read_header(path, names)
         if target is not None and not header.outputs:
@@ -318,7 +319,7 @@ def read(
     rows = kernels.tile_rows(header.block)
     layout = np.empty((kernels.tile_count(stop - start, rows), 0, rows), _row_dtype(comm, computing, y, weight, offset))
     none = layout[:0].reshape(0, 1, rows)
-    fields = {
+    fields: dict[str, Any] = {
         "n": stop - start,
         "block": header.block,
         "y": _per_row(y, layout, padding=1.0),
@@ -326,12 +327,12 @@ def read(
         "offset": none if offset is None else _per_row(offset, layout),
         "computing": computing,
     }
-    kind = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
+    kind: type[kernels.Slice] = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
     return Dataset(header, start, stop, kind(**fields, **x), classes, time.perf_counter() - begin)
 
 
 def _row_dtype(comm: Comm, computing: kernels.Computing, *values: np.ndarray | None) -> Any:
-    """How per-row values are kept, the same on all ranks: in float32 where that is exact for all, or all that is used."""
+    """How per-row values are kept, the same on all ranks: in float32 where that is exact, or all that is used."""
     if computing.work == np.float32:
         return np.float32
     inexact = any(not np.array_equal(v, v.astype(np.float32)) for v in values if v is not None)

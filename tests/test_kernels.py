@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import mpigd_kernels as kernels
@@ -81,8 +82,8 @@ class Problem:
         if kind.startswith("csr"):
             _, dtype, index = kind.split()
             m = sparse.csr_array(self.X)
-            x = {"values": m.data.astype(dtype), "columns": m.indices.astype(index), "starts": m.indptr.astype(np.int64)}
-            return kernels.SparseSlice(**fields, **x, columns_count=d)
+            x = m.data.astype(dtype), m.indices.astype(index), m.indptr.astype(np.int64)
+            return kernels.SparseSlice(*fields.values(), *x, d)
         tiles = np.zeros((count, d, rows), kind)
         kernels.fill_tiles(self.X[: n // 2].astype(kind), 0, tiles)
         kernels.fill_tiles(self.X[n // 2 :].astype(kind), n // 2, tiles)
@@ -118,7 +119,7 @@ class Problem:
 
 
 @st.composite
-def problems(draw: st.DrawFn, losses: list[str] = sorted(kernels.LOSSES), most_outputs: int = 5) -> Problem:
+def problems(draw: st.DrawFn, losses: Sequence[str] = tuple(kernels.LOSSES), most_outputs: int = 5) -> Problem:
     loss = kernels.LOSSES[draw(st.sampled_from(losses))]
     stored = draw(st.sampled_from(EVERY))
     n, d = draw(st.integers(0, 150)), draw(st.integers(1, 7))
@@ -292,8 +293,8 @@ def test_sums_do_not_depend_on_who_owns_which_block(problem: Problem, cut: int) 
     total = exact.empty(len(whole))
     for part in (slice(0, at), slice(at, None)):
         fields = {
-            name: None if value is None else value[part]
-            for name, value in (("X", problem.X), ("y", problem.y), ("weight", problem.weight), ("offset", problem.offset))
+            name: None if (value := getattr(problem, name)) is None else value[part]
+            for name in ("X", "y", "weight", "offset")
         }
         exact.merge(replace(problem, **fields).slice().value_gradient(problem.at), total)
     np.testing.assert_array_equal(exact.rounded(total), exact.rounded(whole))
