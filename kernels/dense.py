@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from mpigd_kernels.exact import add
 from mpigd_kernels.native import (
+    Column2,
     Floats1,
     Floats2,
     Integers2,
+    Lanes2,
     PerRow,
     Tiles,
     Work1,
     Work2,
-    Work3,
+    Scratch2,
+    Scratch3,
     called,
     kernel,
     run_stage,
@@ -119,8 +122,7 @@ def pipelined(x, ahead, coef, residual, eta, lanes):
         c1 = splat(coef[j1, 0] if j1 > j else eta.dtype.type(0.0), eta)
         g0, g1 = splat(0.0, eta), splat(0.0, eta)
         for i in range(0, eta.shape[1], lanes_of(eta)):
-            prefetch(ahead, j, i, eta, AHEAD)
-            prefetch(ahead, j1, i, eta, AHEAD)
+            prefetch(ahead, j, 2 * i, eta, AHEAD)
             r = load(residual, 0, i, eta)
             e = load(eta, 0, i, eta)
             e = fma_lanes(load(ahead, j, i, eta), c0, e)
@@ -219,10 +221,10 @@ def sweep(
     offset: PerRow,
     coef: Work2,
     intercept: Work1,
-    kept: Work3,
-    scratch: Work2,
-    right: Work3,
-    lanes: Floats2,
+    kept: Scratch3,
+    scratch: Scratch2,
+    right: Scratch3,
+    lanes: Lanes2,
     products: Floats2,
     total: Integers2,
 ) -> None:
@@ -273,12 +275,12 @@ def pipelined_sweep(
     y: PerRow,
     weight: PerRow,
     offset: PerRow,
-    coef: Work2,
+    coef: Column2,
     intercept: Work1,
-    kept: Work3,
-    scratch: Work2,
-    right: Work3,
-    lanes: Floats2,
+    kept: Scratch3,
+    scratch: Scratch2,
+    right: Scratch3,
+    lanes: Lanes2,
     products: Floats2,
     total: Integers2,
 ) -> None:
@@ -298,7 +300,7 @@ def pipelined_sweep(
             following = min(t + 1, last - 1)
             # While the stage computes, memory would rest: what the next half reads first is on its way meanwhile.
             for j in range(min(d, HEAD)):
-                for i in range(0, rows, lanes_of(eta)):
+                for i in range(0, rows, 2 * lanes_of(eta)):
                     prefetch(tiles[following], j, i, eta, 0)
             run_stage(stage, eta, y[t], leave, value, residual, parameter, smoothing)
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, leave, lanes, d)
@@ -324,10 +326,10 @@ def second_order(
     offset: PerRow,
     coef: Work2,
     intercept: Work1,
-    kept: Work3,
-    scratch: Work2,
-    right: Work3,
-    lanes: Floats2,
+    kept: Scratch3,
+    scratch: Scratch2,
+    right: Scratch3,
+    lanes: Lanes2,
     products: Floats2,
     total: Integers2,
 ) -> None:
@@ -379,7 +381,7 @@ def linear_predictor(
     offset: PerRow,
     coef: Work2,
     intercept: Work1,
-    scratch: Work2,
+    scratch: Scratch2,
     out: Floats2,
 ) -> None:
     """Write eta of the rows of tiles first … last - 1 to their rows of out (n, K), float64; scratch (K, rows)."""

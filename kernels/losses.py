@@ -115,17 +115,18 @@ def complementary_log_log(eta, y, parameter, smoothing):
 
     P. McCullagh, J. Nelder, "Generalized linear models", 1989, section 4.3.1. For y = 0 it is mu. For y = 1 the
     derivatives are -q and q (mu + q - 1) with q = mu / (exp(mu) - 1) = 1 - mu / 2 + sum of B_2k mu^2k / (2k)!, which
-    is used below mu = 1/2, where the closed forms cancel.
+    is used below mu = 0.7, where the closed forms cancel.
     """
     mu = exp(eta)
-    small = mu < 0.5
-    m = min(mu, 0.5)
+    small = mu < 0.7
+    m = min(mu, 0.7)
     m2 = m * m
-    series = m2 * (-691.0 / 1307674368000.0 + m2 / 74724249600.0)
+    series = m2 * (1.0 / 74724249600.0 - m2 * (3617.0 / 10670622842880000.0))
+    series = m2 * (-691.0 / 1307674368000.0 + series)
     series = m2 * (-1.0 / 1209600.0 + m2 * (1.0 / 47900160.0 + series))
     series = m2 * (1.0 / 12.0 + m2 * (-1.0 / 720.0 + m2 * (1.0 / 30240.0 + series)))
     few = 1.0 - 0.5 * m + series
-    m = min(max(mu, 0.5), LARGEST_EXPONENT)
+    m = min(max(mu, 0.7), LARGEST_EXPONENT)
     decay = exp(-m)
     many = m * decay / (1.0 - decay)
     q = few if small else many

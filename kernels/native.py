@@ -39,22 +39,31 @@ class Array:
     ROW : how y, weights and offsets are stored: float64 or float32.
     WORK : what arithmetic is done in: float64 or float32.
     INDEX : how column numbers of sparse rows are stored: int32 or int64.
+
+    last : the length of the last axis where a kernel is compiled for it, or a variable: ROWS, those of a tile, taken
+    from the arguments; LANES, what a cache line holds of WORK. Loops over such an axis know their end and its arrays
+    their strides, which makes narrow tables a third faster.
     """
 
     ndim: int
     dtype: str = "float64"
+    last: str | int | None = None
 
 
 # The annotations of a kernel's parameters, beside int and float.
-Tiles = Annotated[np.ndarray, Array(3, "X")]
+Tiles = Annotated[np.ndarray, Array(3, "X", "ROWS")]
+OtherTiles = Annotated[np.ndarray, Array(3, "X")]  # whose rows are of another number
 Rows = Annotated[np.ndarray, Array(2, "X")]  # as they come from a file
 Values = Annotated[np.ndarray, Array(1, "X")]  # that a sparse matrix holds
 Columns = Annotated[np.ndarray, Array(1, "INDEX")]
-PerRow = Annotated[np.ndarray, Array(3, "ROW")]  # y, weight, offset
+PerRow = Annotated[np.ndarray, Array(3, "ROW", "ROWS")]  # y, weight, offset
 RowsOfTile = Annotated[np.ndarray, Array(2, "ROW")]  # the same of one tile
 Work1 = Annotated[np.ndarray, Array(1, "WORK")]
 Work2 = Annotated[np.ndarray, Array(2, "WORK")]
-Work3 = Annotated[np.ndarray, Array(3, "WORK")]
+Column2 = Annotated[np.ndarray, Array(2, "WORK", 1)]
+Scratch2 = Annotated[np.ndarray, Array(2, "WORK", "ROWS")]  # of one tile
+Scratch3 = Annotated[np.ndarray, Array(3, "WORK", "ROWS")]
+Lanes2 = Annotated[np.ndarray, Array(2, "float64", "LANES")]
 Floats1 = Annotated[np.ndarray, Array(1)]
 Floats2 = Annotated[np.ndarray, Array(2)]
 Integers1 = Annotated[np.ndarray, Array(1, "int64")]
@@ -122,56 +131,67 @@ class Kernel:
         hints = get_type_hints(function, include_extras=True)
         del hints["return"]
         self._parameters: list[Any] = [h if h in (int, float) else h.__metadata__[0] for h in hints.values()]
-        arrays = {p.dtype: i for i, p in reversed(list(enumerate(self._parameters))) if isinstance(p, Array)}
-        # Where each variable type is first seen among the arguments.
-        self._variables = {dtype: i for dtype, i in sorted(arrays.items(), key=lambda a: a[1]) if dtype.isupper()}
+        # Where each variable is first seen among the arguments.
+        self._variables: dict[str, int] = {}
+        self._rows: int | None = None
+        for i, parameter in enumerate(self._parameters):
+            if isinstance(parameter, Array):
+                if parameter.dtype.isupper():
+                    self._variables.setdefault(parameter.dtype, i)
+                if parameter.last == "ROWS" and self._rows is None:
+                    self._rows = i
         self._loaded: dict[Any, tuple[int, Callable[..., None]]] = {}
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     def __call__(self, *arguments: Any) -> None:
         """Run on arguments of the declared types; anything else is a TypeError."""
-        dtypes = {name: arguments[i].dtype for name, i in self._variables.items()}
+        variables = {name: arguments[i].dtype for name, i in self._variables.items()}
+        if self._rows is not None:
+            variables["ROWS"] = arguments[self._rows].shape[-1]
         flat: list[Any] = []
         for parameter, value in zip(self._parameters, arguments, strict=True):
             if not isinstance(parameter, Array):
                 flat.append(value)
             elif (
                 value.ndim != parameter.ndim
-                or value.dtype != dtypes.get(parameter.dtype, parameter.dtype)
+                or value.dtype != variables.get(parameter.dtype, parameter.dtype)
+                or (parameter.last is not None and value.shape[-1] != _length(parameter.last, variables))
                 or not value.flags.c_contiguous
             ):
                 raise TypeError(f"{self.__name__}: expected {parameter}, got {value.dtype}{value.shape}")
             else:
                 flat.append(value.__array_interface__["data"][0])
                 flat.extend(value.shape)
-        native = self._loaded.get(tuple(dtypes.values())) or self._load(dtypes)
+        native = self._loaded.get(tuple(variables.values())) or self._load(variables)
         native[1](*flat)
 
-    def load(self, dtypes: Mapping[str, Any]) -> int:
+    def load(self, variables: Mapping[str, Any]) -> int:
         """Make the kernel ready for arguments of such types: from the cache, or by compiling it (seconds).
 
-        dtypes : of each variable of `Array` that the kernel has; others are passed over.
+        variables : a dtype, or for ROWS a number, for each variable that the kernel has (see `Array`); others are
+        passed over.
         Returns the address of its C function. A kernel of functions that are not mpigd's own is compiled in every
         process.
         """
-        return self._load({name: np.dtype(dtypes[name]) for name in self._variables})[0]
+        own: dict[str, Any] = {name: np.dtype(variables[name]) for name in self._variables}
+        return self._load(own if self._rows is None else {**own, "ROWS": variables["ROWS"]})[0]
 
-    def _load(self, dtypes: dict[str, np.dtype[Any]]) -> tuple[int, Callable[..., None]]:
-        if loaded := self._loaded.get(tuple(dtypes.values())):
+    def _load(self, variables: dict[str, Any]) -> tuple[int, Callable[..., None]]:
+        if loaded := self._loaded.get(tuple(variables.values())):
             return loaded
-        names = " ".join([_name(self.function), *map(str, dtypes.values())])
+        names = " ".join([_name(self.function), *map(str, variables.values())])
         # The fingerprint covers the sources of this package, so only what comes from it can be cached.
         own = all(_is_own(f.__module__) for f in _within(self.function))
         key = hashlib.sha256(f"{_fingerprint()} {names}".encode()).hexdigest()[:32] if own else os.urandom(16).hex()
         symbol = f"mpigd_{self.__name__}_{key}"
         code = _read(key) if own else None
         if code is None:
-            code = self._compile(dtypes, symbol)
+            code = self._compile(variables, symbol)
             if own:
                 _write(key, code)
         address = _link(code, symbol)
         result = address, ctypes.CFUNCTYPE(None, *self._c_types())(address)
-        self._loaded[tuple(dtypes.values())] = result
+        self._loaded[tuple(variables.values())] = result
         return result
 
     def _c_types(self) -> list[Any]:
@@ -184,13 +204,13 @@ class Kernel:
                 c_types.append(ctypes.c_int64 if parameter is int else ctypes.c_double)
         return c_types
 
-    def _compile(self, dtypes: dict[str, np.dtype[Any]], symbol: str) -> bytes:
+    def _compile(self, variables: dict[str, Any], symbol: str) -> bytes:
         """The object file of a C function of the kernel's arguments, each array as an address and a shape."""
         import numba
 
         # Without Numba's runtime a kernel that allocates does not compile, and nothing counts references.
         options = {"error_model": "numpy", "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        single = self._narrow and dtypes["WORK"] == np.float32
+        single = self._narrow and variables["WORK"] == np.float32
         names: dict[str, Any] = {**vector.compiled(), "run_stage": _stage_runner()}
 
         def bound(function: types.FunctionType) -> types.FunctionType:
@@ -212,12 +232,14 @@ class Kernel:
         values: list[str] = []
         for i, parameter in enumerate(self._parameters):
             if isinstance(parameter, Array):
-                dtype = np.dtype(dtypes.get(parameter.dtype, parameter.dtype))
+                dtype = np.dtype(variables.get(parameter.dtype, parameter.dtype))
                 # Numba has no half floats: it moves them as integers, and `vector.load` widens them.
                 element = numba.uint16 if dtype == np.float16 else numba.from_dtype(dtype)
                 shape = [f"a{i}_{k}" for k in range(parameter.ndim)]
                 parameters.extend([f"a{i}", *shape])
                 signature.extend([numba.types.CPointer(element), *[numba.int64] * parameter.ndim])
+                if parameter.last is not None:
+                    shape[-1] = str(_length(parameter.last, variables))
                 values.append(f"carray(a{i}, ({', '.join(shape)},))")
             else:
                 parameters.append(f"a{i}")
@@ -227,6 +249,13 @@ class Kernel:
         with _unoptimised():
             entry = numba.cfunc(numba.void(*signature))(namespace["entry"])
         return _object_of(entry.inspect_llvm(), entry.native_name, symbol)
+
+
+def _length(last: str | int, variables: Mapping[str, Any]) -> int:
+    """The length that `Array.last` stands for."""
+    if last == "LANES":
+        return vector.LINE // int(variables["WORK"].itemsize)
+    return int(variables["ROWS"] if last == "ROWS" else last)
 
 
 @contextmanager
@@ -263,6 +292,7 @@ def _object_of(ir: str, name: str, symbol: str) -> bytes:
     for level in (0, 3):
         tuning = llvm.create_pipeline_tuning_options(speed_level=level)
         tuning.loop_vectorization = tuning.loop_interleaving = level > 0
+        tuning.loop_unrolling = False  # loops over lanes are as long as registers allow
         builder = llvm.create_pass_builder(_target_machine(), tuning)
         passes = builder.getModulePassManager()
         if level == 0:

@@ -101,14 +101,14 @@ class Slice(ABC):
     def load(self, operation: str, *stages: Kernel) -> None:
         """Make the kernel of an operation ready, and stages: from the cache, or by compiling them (seconds)."""
         for kernel in (self._kernel(operation), *stages):
-            kernel.load(self._dtypes())
+            kernel.load(self._variables())
 
     def _kernel(self, operation: str) -> Kernel:
         return self.KERNELS[operation]
 
-    def _dtypes(self) -> dict[str, np.dtype[Any]]:
+    def _variables(self) -> dict[str, Any]:
         x = dict(zip(("X", "INDEX"), (array.dtype for array in self._x), strict=False))
-        return {**x, "ROW": self.y.dtype, "WORK": self.computing.work}
+        return {**x, "ROW": self.y.dtype, "WORK": self.computing.work, "ROWS": self.rows}
 
     def load_gradient(self, stage: Kernel, outputs: int) -> None:
         """Make `value_gradient` ready for a stage of so many outputs."""
@@ -168,7 +168,7 @@ class Slice(ABC):
 
         return self._in_blocks(
             "second_order",
-            (at.loss.tile.load(self._dtypes()), float(at.parameter), float(at.smoothing)),
+            (at.loss.tile.load(self._variables()), float(at.parameter), float(at.smoothing)),
             (self.y, self.weight, self.offset, *theta),
             scratch,
             d * (d + 1) // 2 + 2 * d + 4,
@@ -250,7 +250,7 @@ class Slice(ABC):
 
         return self._in_blocks(
             operation,
-            (stage.load(self._dtypes()), float(at.parameter), float(at.smoothing)),
+            (stage.load(self._variables()), float(at.parameter), float(at.smoothing)),
             (self.y, self.weight, self.offset, *theta),
             scratch,
             products * outputs + sums,

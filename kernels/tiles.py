@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from mpigd_kernels.native import Integers1, Rows, Tiles, kernel
+from mpigd_kernels.native import Integers1, OtherTiles, Rows, Tiles, kernel
 
 TILE_ROWS = 64  # two tiles of float32 stay in L2 up to a thousand columns; measured in benchmarks/
-LANES = 16  # rows of a tile are a multiple of this, so that no kernel needs a remainder loop
+LEAST_ROWS = 16  # as many as there are float lanes, so that no kernel needs a remainder loop
 
 
 def tile_rows(rows: int) -> int:
-    """Rows per tile for data that comes in runs of `rows` rows: at most TILE_ROWS, a multiple of LANES."""
-    return min(TILE_ROWS, -(-max(rows, 1) // LANES) * LANES)
+    """Rows per tile for data that comes in runs of `rows` rows: one of two, for which kernels are compiled."""
+    return TILE_ROWS if rows >= TILE_ROWS else LEAST_ROWS
 
 
 def tile_count(n: int, rows: int) -> int:
@@ -30,7 +30,7 @@ def fill_tiles(chunk: Rows, start: int, tiles: Tiles) -> None:
 
 
 @kernel
-def gather_tiles(tiles: Tiles, picked: Integers1, place: Integers1, to: Tiles) -> None:
+def gather_tiles(tiles: Tiles, picked: Integers1, place: Integers1, to: OtherTiles) -> None:
     """Copy the rows `picked` (m,) to the rows `place` (m,) of tiles `to`, whose other rows are set to zero."""
     rows, to_rows = tiles.shape[2], to.shape[2]
     to[:] = 0

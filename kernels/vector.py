@@ -209,7 +209,7 @@ def compiled() -> dict[str, Any]:
             kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), word, word, word])
             function = declared(builder, "llvm.prefetch.p0", kind)
             at = builder.bitcast(at, byte.as_pointer())
-            size = lanes_for(work).width * signature.args[0].dtype.bitwidth // 8
+            size = 2 * lanes_for(work).width * signature.args[0].dtype.bitwidth // 8
             at = builder.gep(at, [arguments[4]])
             for line in range(0, size, LINE):
                 builder.call(function, [builder.gep(at, [word(line)]), word(0), word(3), word(1)])

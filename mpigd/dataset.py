@@ -293,7 +293,7 @@ def read(
                 _dataset(file, path, names.y)
         if target not in (None, "real", "nonnegative", "positive") and header.outputs > 1:
             raise DataError(f"{path}: dataset '{names.y}' has {header.outputs} columns; classes need one")
-    prepare(comm, partial(kernels.fill_tiles.load, {"X": header.dtype}))
+    prepare(comm, partial(kernels.fill_tiles.load, {"X": header.dtype, "ROWS": kernels.tile_rows(header.block)}))
     start, stop = owned_rows(header.n, header.block, comm.size, comm.rank)
     with comm.agreement(), open_file(path) as file:
         x = (_read_dense if header.stored is None else _read_sparse)(file, header, start, stop)
