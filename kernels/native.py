@@ -122,6 +122,15 @@ def run_stage(address: int, *arguments: Any) -> None:
     raise NotImplementedError("only compiled kernels hold addresses")
 
 
+@dataclass(frozen=True)
+class _Native:
+    """A loaded kernel. expected : of each argument its parameter and, of an array, its dtype and last length."""
+
+    address: int
+    function: Callable[..., None]
+    expected: list[tuple[Any, np.dtype[Any] | None, int | None]]
+
+
 class Kernel:
     """A function that runs as machine code; the types that vary are taken from the arguments at each call."""
 
@@ -140,7 +149,7 @@ class Kernel:
                     self._variables.setdefault(parameter.dtype, i)
                 if parameter.last == "ROWS" and self._rows is None:
                     self._rows = i
-        self._loaded: dict[Any, tuple[int, Callable[..., None]]] = {}
+        self._loaded: dict[Any, _Native] = {}
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     def __call__(self, *arguments: Any) -> None:
@@ -148,22 +157,23 @@ class Kernel:
         variables = {name: arguments[i].dtype for name, i in self._variables.items()}
         if self._rows is not None:
             variables["ROWS"] = arguments[self._rows].shape[-1]
+        native = self._loaded.get(tuple(variables.values())) or self._load(variables)
         flat: list[Any] = []
-        for parameter, value in zip(self._parameters, arguments, strict=True):
-            if not isinstance(parameter, Array):
+        for (parameter, dtype, length), value in zip(native.expected, arguments, strict=True):
+            if dtype is None:
                 flat.append(value)
-            elif (
-                value.ndim != parameter.ndim
-                or value.dtype != variables.get(parameter.dtype, parameter.dtype)
-                or (parameter.last is not None and value.shape[-1] != _length(parameter.last, variables))
+                continue
+            shape = value.shape
+            if (
+                len(shape) != parameter.ndim
+                or value.dtype != dtype
+                or (length is not None and shape[-1] != length)
                 or not value.flags.c_contiguous
             ):
-                raise TypeError(f"{self.__name__}: expected {parameter}, got {value.dtype}{value.shape}")
-            else:
-                flat.append(value.__array_interface__["data"][0])
-                flat.extend(value.shape)
-        native = self._loaded.get(tuple(variables.values())) or self._load(variables)
-        native[1](*flat)
+                raise TypeError(f"{self.__name__}: expected {parameter}, got {value.dtype}{shape}")
+            flat.append(vector.address_of(value))
+            flat.extend(shape)
+        native.function(*flat)
 
     def load(self, variables: Mapping[str, Any]) -> int:
         """Make the kernel ready for arguments of such types: from the cache, or by compiling it (seconds).
@@ -174,9 +184,9 @@ class Kernel:
         process.
         """
         own: dict[str, Any] = {name: np.dtype(variables[name]) for name in self._variables}
-        return self._load(own if self._rows is None else {**own, "ROWS": variables["ROWS"]})[0]
+        return self._load(own if self._rows is None else {**own, "ROWS": variables["ROWS"]}).address
 
-    def _load(self, variables: dict[str, Any]) -> tuple[int, Callable[..., None]]:
+    def _load(self, variables: dict[str, Any]) -> _Native:
         if loaded := self._loaded.get(tuple(variables.values())):
             return loaded
         names = " ".join([_name(self.function), *map(str, variables.values())])
@@ -190,7 +200,14 @@ class Kernel:
             if own:
                 _write(key, code)
         address = _link(code, symbol)
-        result = address, ctypes.CFUNCTYPE(None, *self._c_types())(address)
+        expected: list[Any] = []
+        for parameter in self._parameters:
+            if isinstance(parameter, Array):
+                length = None if parameter.last is None else _length(parameter.last, variables)
+                expected.append((parameter, np.dtype(variables.get(parameter.dtype, parameter.dtype)), length))
+            else:
+                expected.append((parameter, None, None))
+        result = _Native(address, ctypes.CFUNCTYPE(None, *self._c_types())(address), expected)
         self._loaded[tuple(variables.values())] = result
         return result
 
