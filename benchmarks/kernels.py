@@ -27,6 +27,7 @@ from machine import describe
 from scipy import sparse
 
 from mpigd.comm import Comm
+from mpigd.dataset import block_rows
 
 MEGABYTES = 400
 REPEATS = 7
@@ -231,7 +232,8 @@ def sparse_rows(comm: Comm) -> Iterator[Table]:
             starts = np.arange(n + 1, dtype=np.int64) * each
             y = rng.integers(0, 2, (n // ROWS, 1, ROWS)).astype(np.float32)
             none = np.zeros((0, 1, ROWS), np.float32)
-            rows = kernels.SparseSlice(n, 4096, y, none, none, kernels.Computing(), values, place.reshape(-1), starts, d)
+            block = block_rows(n, d, n * each)
+            rows = kernels.SparseSlice(n, block, y, none, none, kernels.Computing(), values, place.reshape(-1), starts, d)
             X = sparse.csr_array((values, place.reshape(-1), starts.astype(index)), (n, d))
             w = np.ones(d, dtype)
 

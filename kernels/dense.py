@@ -7,6 +7,9 @@ With one predictor and one residual the halves are pipelined: while the second h
 cache, the first half of the next is computed as it comes from memory, so that arithmetic and memory traffic overlap;
 without that a pass takes the sum of both. With several columns arithmetic outweighs memory, and what counts is that
 a loaded number meets several columns while it is in a register.
+
+Memory is asked for ahead of its use in the order of addresses, always: hardware follows one stream at full speed, but
+not columns of a tile side by side.
 """
 
 from __future__ import annotations
@@ -28,10 +31,10 @@ from mpigd_kernels.native import (
     kernel,
     run_stage,
 )
-from mpigd_kernels.vector import AHEAD, accumulate, fma_lanes, lanes_of, load, prefetch, splat, store, sum_lanes
+from mpigd_kernels.vector import AHEAD, accumulate, broadcast, fma_lanes, lanes_of, load, prefetch, splat, store, sum_lanes
 
+CHUNK = 36  # columns of a tile that several outputs meet while they are in the first-level cache
 HEAD = 16  # columns of the next tile that are asked for before the stage of the present one
-GROUP_BYTES = 1 << 18  # of tiles and scratch that a group of tiles takes: half of a usual second-level cache
 
 
 @called
@@ -47,66 +50,97 @@ def start_predictors(offset, t, intercept, outputs, eta):
 
 
 @called
-def add_predictors(x, coef, eta):
-    """Add x' coef to eta (P, rows), x being a tile (d, rows); four columns of coef (d, P) at a time."""
+def add_predictors(x, following, coef, eta):
+    """Add x' coef to eta (P, rows), x being a tile (d, rows), coef (d, P); the tile `following` is asked for."""
     d, outputs = coef.shape
-    for i in range(0, eta.shape[1], lanes_of(eta)):
-        k = 0
-        while k < outputs:
-            if outputs - k == 1:
-                e0 = load(eta, k, i, eta)
-                for j in range(d):
-                    prefetch(x, j, i, eta, AHEAD)
-                    e0 = fma_lanes(load(x, j, i, eta), splat(coef[j, k], eta), e0)
-                store(eta, k, i, e0)
-            else:
-                # Beyond the last column it is taken again, which changes nothing.
-                k1, k2, k3 = min(k + 1, outputs - 1), min(k + 2, outputs - 1), min(k + 3, outputs - 1)
-                e0, e1 = load(eta, k, i, eta), load(eta, k1, i, eta)
-                e2, e3 = load(eta, k2, i, eta), load(eta, k3, i, eta)
-                for j in range(d):
+    width = lanes_of(eta)
+    if outputs == 1:
+        for j in range(0, d, 2):
+            j1 = min(j + 1, d - 1)
+            c0 = splat(coef[j, 0], eta)
+            c1 = splat(coef[j1, 0] if j1 > j else eta.dtype.type(0.0), eta)
+            for i in range(0, eta.shape[1], width):
+                prefetch(x, j, 2 * i, eta, AHEAD)
+                e = fma_lanes(load(x, j, i, eta), c0, load(eta, 0, i, eta))
+                store(eta, 0, i, fma_lanes(load(x, j1, i, eta), c1, e))
+        return
+    for start in range(0, d, CHUNK):
+        stop = min(start + CHUNK, d)
+        for k in range(0, outputs, 6):
+            # Beyond the last column it is taken again, which changes nothing.
+            k1, k2, k3 = min(k + 1, outputs - 1), min(k + 2, outputs - 1), min(k + 3, outputs - 1)
+            k4, k5 = min(k + 4, outputs - 1), min(k + 5, outputs - 1)
+            for i in range(0, eta.shape[1], width):
+                e0, e1, e2 = load(eta, k, i, eta), load(eta, k1, i, eta), load(eta, k2, i, eta)
+                e3, e4, e5 = load(eta, k3, i, eta), load(eta, k4, i, eta), load(eta, k5, i, eta)
+                for j in range(start, stop):
+                    if k == 0 and j % 2 == 0:
+                        # All of the chunk once, in the order of addresses.
+                        prefetch(following, start, i * (stop - start) + (j - start) * width, eta, 0)
                     v = load(x, j, i, eta)
-                    e0 = fma_lanes(v, splat(coef[j, k], eta), e0)
-                    e1 = fma_lanes(v, splat(coef[j, k1], eta), e1)
-                    e2 = fma_lanes(v, splat(coef[j, k2], eta), e2)
-                    e3 = fma_lanes(v, splat(coef[j, k3], eta), e3)
+                    e0 = fma_lanes(v, broadcast(coef, j, k, eta), e0)
+                    e1 = fma_lanes(v, broadcast(coef, j, k1, eta), e1)
+                    e2 = fma_lanes(v, broadcast(coef, j, k2, eta), e2)
+                    e3 = fma_lanes(v, broadcast(coef, j, k3, eta), e3)
+                    e4 = fma_lanes(v, broadcast(coef, j, k4, eta), e4)
+                    e5 = fma_lanes(v, broadcast(coef, j, k5, eta), e5)
                 store(eta, k, i, e0)
                 store(eta, k1, i, e1)
                 store(eta, k2, i, e2)
                 store(eta, k3, i, e3)
-            k += 4
+                store(eta, k4, i, e4)
+                store(eta, k5, i, e5)
 
 
 @called
-def add_products(tiles, first, count, right, symmetric, out):
-    """Add to out[j, k] the sums over rows of tiles[first + g][j] * right[g][k], g < count.
+def add_products(x, wide, right, symmetric, products):
+    """Add x right to products (d, K) float64; x (d, rows), right (rows, K), K being full sets of lanes.
 
-    right : (count, K, rows), of the working type.  symmetric : whether k < j may be left out.
-    Two columns of each side at a time; the lanes of a pair are summed once for all the tiles.
+    wide (CHUNK, rows) : overwritten.  symmetric : whether products[j, k] with k < j may be left out.
+    Lanes run across K and each number of x meets all of them: nothing is added up across lanes. Six columns at a
+    time, with their sums in twelve of sixteen registers (K. Goto, R. van de Geijn, "Anatomy of high-performance matrix
+    multiplication", ACM TOMS 34, 2008).
     """
-    d, outputs = tiles.shape[1], right.shape[1]
-    width = lanes_of(right)
-    for j in range(0, d, 2):
-        j1 = min(j + 1, d - 1)
-        for k in range(j if symmetric else 0, outputs, 2):
-            k1 = min(k + 1, outputs - 1)
-            s00, s01, s10, s11 = splat(0.0, right), splat(0.0, right), splat(0.0, right), splat(0.0, right)
-            for g in range(count):
-                x, r = tiles[first + g], right[g]
-                for i in range(0, right.shape[2], width):
-                    a0, a1 = load(x, j, i, right), load(x, j1, i, right)
-                    b0, b1 = load(r, k, i, right), load(r, k1, i, right)
-                    s00 = fma_lanes(a0, b0, s00)
-                    s01 = fma_lanes(a0, b1, s01)
-                    s10 = fma_lanes(a1, b0, s10)
-                    s11 = fma_lanes(a1, b1, s11)
-            out[j, k] += sum_lanes(s00)
-            if k1 > k:
-                out[j, k1] += sum_lanes(s01)
-            if j1 > j:
-                out[j1, k] += sum_lanes(s10)
-            if j1 > j and k1 > k:
-                out[j1, k1] += sum_lanes(s11)
+    d, width = x.shape[0], lanes_of(right)
+    for start in range(0, d, CHUNK):
+        count = min(CHUNK, d - start)
+        for c in range(count):
+            for i in range(0, right.shape[0], width):
+                store(wide, c, i, load(x, start + c, i, right))
+        for c in range(0, count, 6):
+            c1, c2, c3 = min(c + 1, count - 1), min(c + 2, count - 1), min(c + 3, count - 1)
+            c4, c5 = min(c + 4, count - 1), min(c + 5, count - 1)
+            j = start + c
+            for k in range(j // width * width if symmetric else 0, right.shape[1], width):
+                s0, s1, s2 = splat(0.0, right), splat(0.0, right), splat(0.0, right)
+                s3, s4, s5 = splat(0.0, right), splat(0.0, right), splat(0.0, right)
+                for i in range(right.shape[0]):
+                    r = load(right, i, k, right)
+                    s0 = fma_lanes(broadcast(wide, c, i, right), r, s0)
+                    s1 = fma_lanes(broadcast(wide, c1, i, right), r, s1)
+                    s2 = fma_lanes(broadcast(wide, c2, i, right), r, s2)
+                    s3 = fma_lanes(broadcast(wide, c3, i, right), r, s3)
+                    s4 = fma_lanes(broadcast(wide, c4, i, right), r, s4)
+                    s5 = fma_lanes(broadcast(wide, c5, i, right), r, s5)
+                accumulate(products, j, k, s0)
+                if c + 1 < count:
+                    accumulate(products, j + 1, k, s1)
+                if c + 2 < count:
+                    accumulate(products, j + 2, k, s2)
+                if c + 3 < count:
+                    accumulate(products, j + 3, k, s3)
+                if c + 4 < count:
+                    accumulate(products, j + 4, k, s4)
+                if c + 5 < count:
+                    accumulate(products, j + 5, k, s5)
+
+
+@called
+def put_rows(values, right):
+    """Write values (K, rows) to the first K columns of right (rows, at least K)."""
+    for k in range(values.shape[0]):
+        for i in range(right.shape[0]):
+            right[i, k] = values[k, i]
 
 
 @called
@@ -130,9 +164,9 @@ def pipelined(x, ahead, coef, residual, eta, lanes):
             store(eta, 0, i, e)
             g0 = fma_lanes(load(x, j, i, eta), r, g0)
             g1 = fma_lanes(load(x, j1, i, eta), r, g1)
-        accumulate(lanes, j, g0)
+        accumulate(lanes, j, 0, g0)
         if j1 > j:
-            accumulate(lanes, j1, g1)
+            accumulate(lanes, j1, 0, g1)
 
 
 @called
@@ -142,7 +176,7 @@ def sum_rows(values, lanes, row):
         total = splat(0.0, values)
         for i in range(0, values.shape[1], lanes_of(values)):
             total = fma_lanes(load(values, k, i, values), splat(1.0, values), total)
-        accumulate(lanes, row + k, total)
+        accumulate(lanes, row + k, 0, total)
 
 
 @called
@@ -194,11 +228,11 @@ def total_of(lanes, row):
 
 
 @called
-def add_to_total(products, lanes, first, total):
-    """Add a block's products (d, K), then its lanes from row `first` on, to the exact sums."""
+def add_to_total(products, outputs, lanes, first, total):
+    """Add a block's products (d, at least K), then its lanes from row `first` on, to the exact sums."""
     e = 0
     for j in range(products.shape[0]):
-        for k in range(products.shape[1]):
+        for k in range(outputs):
             add(total, e, products[j, k])
             e += 1
     for row in range(first, lanes.shape[0]):
@@ -223,7 +257,7 @@ def sweep(
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Scratch3,
+    right: Work2,
     lanes: Lanes2,
     products: Floats2,
     total: Integers2,
@@ -235,31 +269,29 @@ def sweep(
     coef (d, P), intercept (P,) : on the scale of the stored columns; P is K or, with curvature anew, 2 K.
     kept (tiles, C, rows) : the curvature that the stage reads or leaves; (1, C, rows) where it is for one tile only,
         C = 0 for none.
-    right (group, K, rows) : scratch for residuals of a group of tiles.
-    scratch (P + K + W, rows), lanes (2 K + W, lanes) : overwritten; W is 1, or K with weights for each output.
-    products (d, K) : overwritten; (0, K) where no products of X with residuals are wanted.
+    scratch (P + 2 K + W + CHUNK, rows), lanes (2 K + W, lanes) : overwritten; W is 1, or K with weights for each output.
+    right (rows, L), products (d, L) : L is K in full sets of lanes; the former zero, the latter overwritten;
+        products (0, L) where no products of X with residuals are wanted.
     total (p + 2 K + W, 4) : exact sums of products (p = d K or 0), residuals, values, weights, each weighted.
     """
-    rows = tiles.shape[2]
-    predictors, outputs, group = coef.shape[1], right.shape[1], right.shape[0]
+    rows, predictors, outputs = tiles.shape[2], coef.shape[1], (lanes.shape[0] - weight.shape[1]) // 2
     eta, value = scratch[:predictors], scratch[predictors : predictors + outputs]
-    weights = scratch[predictors + outputs :]
+    residual = scratch[predictors + outputs : predictors + 2 * outputs]
+    weights = scratch[predictors + 2 * outputs : predictors + 2 * outputs + weight.shape[1]]
+    wide = scratch[scratch.shape[0] - CHUNK :]
     for start in range(first, last, block):
-        stop = min(start + block, last)
         lanes[:] = 0.0
         products[:] = 0.0
-        for head in range(start, stop, group):
-            count = min(group, stop - head)
-            for g in range(count):
-                t = head + g
-                start_predictors(offset, t, intercept, outputs, eta)
-                add_predictors(tiles[t], coef, eta)
-                leave = kept[t if kept.shape[0] > 1 else 0]
-                run_stage(stage, eta, y[t], leave, value, right[g], parameter, smoothing)
-                finish_tile(weight, t, min(rows, n - t * rows), weights, value, right[g], leave, lanes, 0)
+        for t in range(start, min(start + block, last)):
+            start_predictors(offset, t, intercept, outputs, eta)
+            add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, eta)
+            leave = kept[t if kept.shape[0] > 1 else 0]
+            run_stage(stage, eta, y[t], leave, value, residual, parameter, smoothing)
+            finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, leave, lanes, 0)
             if products.shape[0]:
-                add_products(tiles, head, count, right, False, products)
-        add_to_total(products, lanes, 0, total)
+                put_rows(residual, right)
+                add_products(tiles[t], wide, right, False, products)
+        add_to_total(products, outputs, lanes, 0, total)
 
 
 @kernel
@@ -279,20 +311,20 @@ def pipelined_sweep(
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Scratch3,
+    right: Work2,
     lanes: Lanes2,
     products: Floats2,
     total: Integers2,
 ) -> None:
     """As `sweep`, for one predictor and one residual, with both halves at once.
 
-    right (1, 1, rows), lanes (d + 2 + W, lanes), products (d, 1).
+    right is not used; lanes (d + 2 + W, lanes), products (d, 1).
     """
     d, rows = tiles.shape[1], tiles.shape[2]
-    eta, value, weights, residual = scratch[:1], scratch[1:2], scratch[2:], right[0]
+    eta, value, residual, weights = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:4]
     if first < last:
         start_predictors(offset, first, intercept, 1, eta)
-        add_predictors(tiles[first], coef, eta)
+        add_predictors(tiles[first], tiles[first], coef, eta)
     for start in range(first, last, block):
         lanes[:] = 0.0
         for t in range(start, min(start + block, last)):
@@ -308,7 +340,7 @@ def pipelined_sweep(
             pipelined(tiles[t], tiles[following], coef, residual, eta, lanes)
         for j in range(d):
             products[j, 0] = total_of(lanes, j)
-        add_to_total(products, lanes, d, total)
+        add_to_total(products, 1, lanes, d, total)
 
 
 @kernel
@@ -328,40 +360,38 @@ def second_order(
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Scratch3,
+    right: Work2,
     lanes: Lanes2,
     products: Floats2,
     total: Integers2,
 ) -> None:
     """Value, gradient and Hessian of a loss of one predictor in one read; arguments as in `sweep`, but for these.
 
-    kept (1, 1, rows), right (group, d + 2, rows), lanes (4, lanes) : overwritten.
-    products (d, d + 2) : overwritten; columns of S X, then s, then the residual, each meets the columns j <= its own.
-    total (m, 4) : exact sums of products[j, j :] for j = 0 … d - 1, then of the residual, value, weight, curvature.
+    kept (1, 1, rows), scratch (4 + CHUNK, rows), lanes (4, lanes) : overwritten.
+    right (rows, L), products (d, L) : L is d + 2 in full sets of lanes; columns of S X, then s, then the residual,
+        each of which meets the columns of X up to its own.
+    total (m, 4) : exact sums of products[j, j : d + 2] for j = 0 … d - 1, then of the residual, value, weight,
+        curvature.
     """
     d, rows = tiles.shape[1], tiles.shape[2]
-    group = right.shape[0]
-    eta, value, weights = scratch[:1], scratch[1:2], scratch[2:]
-    zero = splat(0.0, scratch)
+    eta, value, residual, weights, wide = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:4], scratch[4:]
+    curvature, zero = kept[0], splat(0.0, scratch)
     for start in range(first, last, block):
-        stop = min(start + block, last)
         lanes[:] = 0.0
         products[:] = 0.0
-        for head in range(start, stop, group):
-            count = min(group, stop - head)
-            for g in range(count):
-                t = head + g
-                start_predictors(offset, t, intercept, 1, eta)
-                add_predictors(tiles[t], coef, eta)
-                residual, curvature = right[g, d + 1 :], right[g, d : d + 1]
-                run_stage(stage, eta, y[t], curvature, value, residual, parameter, smoothing)
-                finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, curvature, lanes, 0)
-                sum_rows(curvature, lanes, 3)
-                for j in range(d):
-                    for i in range(0, rows, lanes_of(right)):
-                        scaled = fma_lanes(load(tiles[t], j, i, right), load(curvature, 0, i, right), zero)
-                        store(right[g], j, i, scaled)
-            add_products(tiles, head, count, right, True, products)
+        for t in range(start, min(start + block, last)):
+            start_predictors(offset, t, intercept, 1, eta)
+            add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, eta)
+            run_stage(stage, eta, y[t], curvature, value, residual, parameter, smoothing)
+            finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, curvature, lanes, 0)
+            sum_rows(curvature, lanes, 3)
+            for j in range(d):
+                for i in range(0, rows, lanes_of(right)):
+                    store(wide, 0, i, fma_lanes(load(tiles[t], j, i, right), load(curvature, 0, i, right), zero))
+                put_rows(wide[:1], right[:, j:])
+            put_rows(curvature, right[:, d:])
+            put_rows(residual, right[:, d + 1 :])
+            add_products(tiles[t], wide, right, True, products)
         e = 0
         for j in range(d):
             for k in range(j, d + 2):
@@ -388,7 +418,7 @@ def linear_predictor(
     rows = tiles.shape[2]
     for t in range(first, last):
         start_predictors(offset, t, intercept, coef.shape[1], scratch)
-        add_predictors(tiles[t], coef, scratch)
+        add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, scratch)
         for i in range(min(rows, n - t * rows)):
             for k in range(coef.shape[1]):
                 out[t * rows + i, k] = scratch[k, i]
@@ -427,8 +457,8 @@ def column_moments(
                     wz = fma_lanes(load(scratch, 0, i, scratch), z, zero)
                     a = fma_lanes(wz, one, a)
                     b = fma_lanes(wz, z, b)
-                accumulate(lanes, j, a)
-                accumulate(lanes, d + j, b)
+                accumulate(lanes, j, 0, a)
+                accumulate(lanes, d + j, 0, b)
         for row in range(2 * d + 1):
             add(total, row, total_of(lanes, row))
 
@@ -440,11 +470,11 @@ def row_norms(tiles: Tiles, first: int, last: int, mean: Floats1, scale: Floats1
     mean, scale (d,) : float64.  Padding gives numbers without meaning.
     """
     d, rows = tiles.shape[1], tiles.shape[2]
+    out[:] = 0.0
     for t in range(first, last):
-        for i in range(0, rows, lanes_of(out)):
-            norm = splat(0.0, out)
-            for j in range(d):
-                inverse = splat(1.0 / scale[j], out)
-                z = fma_lanes(load(tiles[t], j, i, out), inverse, splat(-mean[j] / scale[j], out))
-                norm = fma_lanes(z, z, norm)
-            store(out, t - first, i, norm)
+        for j in range(d):
+            inverse, shift = splat(1.0 / scale[j], out), splat(-mean[j] / scale[j], out)
+            for i in range(0, rows, lanes_of(out)):
+                prefetch(tiles[t], j, i, out, AHEAD)
+                z = fma_lanes(load(tiles[t], j, i, out), inverse, shift)
+                store(out, t - first, i, fma_lanes(z, z, load(out, t - first, i, out)))

@@ -41,7 +41,8 @@ class Array:
     INDEX : how column numbers of sparse rows are stored: int32 or int64.
 
     last : the length of the last axis where a kernel is compiled for it, or a variable: ROWS, those of a tile, taken
-    from the arguments; LANES, what a cache line holds of WORK. Loops over such an axis know their end and its arrays
+    from the arguments; LANES, what a cache line holds of WORK; ONE, which is 1 where the first such argument has 1, and
+    else open. Loops over such an axis know their end and its arrays
     their strides, which makes narrow tables a third faster.
     """
 
@@ -63,6 +64,8 @@ Work2 = Annotated[np.ndarray, Array(2, "WORK")]
 Column2 = Annotated[np.ndarray, Array(2, "WORK", 1)]
 Scratch2 = Annotated[np.ndarray, Array(2, "WORK", "ROWS")]  # of one tile
 Scratch3 = Annotated[np.ndarray, Array(3, "WORK", "ROWS")]
+Theta2 = Annotated[np.ndarray, Array(2, "WORK", "ONE")]
+Products2 = Annotated[np.ndarray, Array(2, "float64", "ONE")]
 Lanes2 = Annotated[np.ndarray, Array(2, "float64", "LANES")]
 Floats1 = Annotated[np.ndarray, Array(1)]
 Floats2 = Annotated[np.ndarray, Array(2)]
@@ -142,21 +145,21 @@ class Kernel:
         self._parameters: list[Any] = [h if h in (int, float) else h.__metadata__[0] for h in hints.values()]
         # Where each variable is first seen among the arguments.
         self._variables: dict[str, int] = {}
-        self._rows: int | None = None
+        self._lengths: dict[str, int] = {}
         for i, parameter in enumerate(self._parameters):
             if isinstance(parameter, Array):
                 if parameter.dtype.isupper():
                     self._variables.setdefault(parameter.dtype, i)
-                if parameter.last == "ROWS" and self._rows is None:
-                    self._rows = i
+                if parameter.last in ("ROWS", "ONE"):
+                    self._lengths.setdefault(parameter.last, i)
         self._loaded: dict[Any, _Native] = {}
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
     def __call__(self, *arguments: Any) -> None:
         """Run on arguments of the declared types; anything else is a TypeError."""
         variables = {name: arguments[i].dtype for name, i in self._variables.items()}
-        if self._rows is not None:
-            variables["ROWS"] = arguments[self._rows].shape[-1]
+        for name, i in self._lengths.items():
+            variables[name] = arguments[i].shape[-1] if name == "ROWS" else arguments[i].shape[-1] == 1
         native = self._loaded.get(tuple(variables.values())) or self._load(variables)
         flat: list[Any] = []
         for (parameter, dtype, length), value in zip(native.expected, arguments, strict=True):
@@ -178,13 +181,13 @@ class Kernel:
     def load(self, variables: Mapping[str, Any]) -> int:
         """Make the kernel ready for arguments of such types: from the cache, or by compiling it (seconds).
 
-        variables : a dtype, or for ROWS a number, for each variable that the kernel has (see `Array`); others are
-        passed over.
+        variables : a dtype, for ROWS a number, for ONE a truth value, for each variable that the kernel has (see
+        `Array`); others are passed over.
         Returns the address of its C function. A kernel of functions that are not mpigd's own is compiled in every
         process.
         """
-        own: dict[str, Any] = {name: np.dtype(variables[name]) for name in self._variables}
-        return self._load(own if self._rows is None else {**own, "ROWS": variables["ROWS"]}).address
+        dtypes = {name: np.dtype(variables[name]) for name in self._variables}
+        return self._load({**dtypes, **{name: variables[name] for name in self._lengths}}).address
 
     def _load(self, variables: dict[str, Any]) -> _Native:
         if loaded := self._loaded.get(tuple(variables.values())):
@@ -203,8 +206,8 @@ class Kernel:
         expected: list[Any] = []
         for parameter in self._parameters:
             if isinstance(parameter, Array):
-                length = None if parameter.last is None else _length(parameter.last, variables)
-                expected.append((parameter, np.dtype(variables.get(parameter.dtype, parameter.dtype)), length))
+                dtype = np.dtype(variables.get(parameter.dtype, parameter.dtype))
+                expected.append((parameter, dtype, _length(parameter.last, variables)))
             else:
                 expected.append((parameter, None, None))
         result = _Native(address, ctypes.CFUNCTYPE(None, *self._c_types())(address), expected)
@@ -255,8 +258,8 @@ class Kernel:
                 shape = [f"a{i}_{k}" for k in range(parameter.ndim)]
                 parameters.extend([f"a{i}", *shape])
                 signature.extend([numba.types.CPointer(element), *[numba.int64] * parameter.ndim])
-                if parameter.last is not None:
-                    shape[-1] = str(_length(parameter.last, variables))
+                if (length := _length(parameter.last, variables)) is not None:
+                    shape[-1] = str(length)
                 values.append(f"carray(a{i}, ({', '.join(shape)},))")
             else:
                 parameters.append(f"a{i}")
@@ -268,11 +271,13 @@ class Kernel:
         return _object_of(entry.inspect_llvm(), entry.native_name, symbol)
 
 
-def _length(last: str | int, variables: Mapping[str, Any]) -> int:
-    """The length that `Array.last` stands for."""
+def _length(last: str | int | None, variables: Mapping[str, Any]) -> int | None:
+    """The length that `Array.last` stands for; None where it is open."""
     if last == "LANES":
         return vector.LINE // int(variables["WORK"].itemsize)
-    return int(variables["ROWS"] if last == "ROWS" else last)
+    if last == "ONE":
+        return 1 if variables["ONE"] else None
+    return int(variables["ROWS"]) if last == "ROWS" else last  # type: ignore[return-value]
 
 
 @contextmanager

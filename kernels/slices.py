@@ -78,12 +78,12 @@ class Slice(ABC):
         """The arrays of X, as kernels take them."""
 
     @abstractmethod
-    def _group(self, outputs: int) -> int:
-        """How many tiles are taken together where there are so many outputs."""
+    def _more_scratch(self) -> int:
+        """How many rows of scratch operations with products take beside those of a stage."""
 
     @abstractmethod
-    def _second_order_scratch(self) -> tuple[int, int, int]:
-        """Shape of what `second_order` puts beside X: tiles taken together, columns, rows."""
+    def _products_width(self, outputs: int) -> int:
+        """Columns of an array for products of X with so many outputs."""
 
     @abstractmethod
     def _moments_scratch(self) -> tuple[np.ndarray, ...]:
@@ -98,10 +98,10 @@ class Slice(ABC):
         """Rows of a tile."""
         return int(self.y.shape[2])
 
-    def load(self, operation: str, *stages: Kernel) -> None:
+    def load(self, operation: str, *stages: Kernel, predictors: int = 1) -> None:
         """Make the kernel of an operation ready, and stages: from the cache, or by compiling them (seconds)."""
         for kernel in (self._kernel(operation), *stages):
-            kernel.load(self._variables())
+            kernel.load({**self._variables(), "ONE": predictors == 1})
 
     def _kernel(self, operation: str) -> Kernel:
         return self.KERNELS[operation]
@@ -112,7 +112,7 @@ class Slice(ABC):
 
     def load_gradient(self, stage: Kernel, outputs: int) -> None:
         """Make `value_gradient` ready for a stage of so many outputs."""
-        self.load(self._sweep_for(outputs, gradient=True), stage)
+        self.load(self._sweep_for(outputs, gradient=True), stage, predictors=outputs)
 
     def load_gather(self) -> None:
         """Make `gather` ready."""
@@ -162,9 +162,13 @@ class Slice(ABC):
         theta = at.coef.astype(work), at.intercept.astype(work)
 
         def scratch() -> tuple[np.ndarray, ...]:
-            right = aligned(self._second_order_scratch(), work)
-            lanes, products = aligned((4, self._lanes), np.float64), np.empty((d, d + 2))
-            return aligned((1, 1, self.rows), work), aligned((3, self.rows), work), right, lanes, products
+            return (
+                aligned((1, 1, self.rows), work),
+                aligned((4 + self._more_scratch(), self.rows), work),
+                self._right(d + 2),
+                aligned((4, self._lanes), np.float64),
+                aligned((d, self._products_width(d + 2)), np.float64),
+            )
 
         return self._in_blocks(
             "second_order",
@@ -211,6 +215,16 @@ class Slice(ABC):
             largest, start = max(largest, float(counted.max(initial=0.0))), start + len(norms)
         return largest
 
+    def _full(self, columns: int) -> int:
+        """As many numbers as make full sets of lanes."""
+        return -(-columns // self._lanes) * self._lanes
+
+    def _right(self, columns: int) -> np.ndarray:
+        """What X' is multiplied with, row by row."""
+        right = aligned((self.rows, self._full(columns)), self.computing.work)
+        right[:] = 0.0
+        return right
+
     @property
     def _lanes(self) -> int:
         return LINE // self.computing.work.itemsize
@@ -242,10 +256,10 @@ class Slice(ABC):
         def scratch() -> tuple[np.ndarray, ...]:
             return (
                 aligned((1, passing, rows), work) if kept is None else kept,
-                aligned((predictors + outputs + weights, rows), work),
-                aligned((self._group(outputs), outputs, rows), work),
+                aligned((predictors + 2 * outputs + weights + self._more_scratch(), rows), work),
+                self._right(outputs),
                 aligned((lanes, self._lanes), np.float64),
-                np.empty((products, outputs)),
+                aligned((products, 1 if operation == "pipelined_sweep" else self._products_width(outputs)), np.float64),
             )
 
         return self._in_blocks(
@@ -350,14 +364,11 @@ class DenseSlice(Slice):
     def _sweep_for(self, predictors: int, gradient: bool) -> str:
         return "pipelined_sweep" if predictors == 1 and gradient else "sweep"
 
-    def _group(self, outputs: int) -> int:
-        per_tile = self.tiles.itemsize * self.d * self.rows
-        # A group of two at least, so that summing lanes at its end weighs little; one where nothing is grouped.
-        return 1 if outputs == 1 else max(dense.GROUP_BYTES // per_tile, 2)
+    def _more_scratch(self) -> int:
+        return dense.CHUNK
 
-    def _second_order_scratch(self) -> tuple[int, int, int]:
-        per_tile = (self.tiles.itemsize + self.computing.work.itemsize) * self.d * self.rows
-        return max(dense.GROUP_BYTES // per_tile, 1), self.d + 2, self.rows
+    def _products_width(self, outputs: int) -> int:
+        return self._full(outputs)
 
     def _moments_scratch(self) -> tuple[np.ndarray, ...]:
         return aligned((1, self.rows), np.float64), aligned((2 * self.d + 1, LINE // 8), np.float64)
@@ -396,11 +407,11 @@ class SparseSlice(Slice):
     def _x(self) -> tuple[np.ndarray, ...]:
         return self.values, self.columns, self.starts
 
-    def _group(self, outputs: int) -> int:
+    def _more_scratch(self) -> int:
         return 1
 
-    def _second_order_scratch(self) -> tuple[int, int, int]:
-        return 1, 2, self.rows
+    def _products_width(self, outputs: int) -> int:
+        return outputs
 
     def _moments_scratch(self) -> tuple[np.ndarray, ...]:
         return aligned((1, self.rows), np.float64), aligned((1, LINE // 8), np.float64), np.empty((self.d, 2))

@@ -6,6 +6,7 @@ same places. Rows are taken in batches as large as a tile, so that a stage works
 
 from __future__ import annotations
 
+import numpy as np
 from mpigd_kernels.dense import add_to_total, finish_tile, start_predictors, sum_rows, total_of, weigh
 from mpigd_kernels.exact import add
 from mpigd_kernels.native import (
@@ -16,16 +17,25 @@ from mpigd_kernels.native import (
     Integers2,
     Lanes2,
     PerRow,
+    Products2,
     Values,
     Work1,
     Work2,
     Scratch2,
     Scratch3,
+    Theta2,
     called,
+    inline,
     kernel,
     run_stage,
 )
 from mpigd_kernels.vector import fma
+
+
+@inline
+def place(column):
+    """A column number as one that Numba needs not check for being negative."""
+    return np.uintp(column)
 
 
 @called
@@ -37,25 +47,28 @@ def add_sparse_predictors(values, columns, starts, n, t, coef, eta):
         begin, end = starts[t * rows + i], starts[t * rows + i + 1]
         fours = begin + (end - begin) // 4 * 4
         for k in range(coef.shape[1]):
+            c = coef[:, k]
             s0, s1, s2, s3 = number(0.0), number(0.0), number(0.0), number(0.0)
             for m in range(begin, fours, 4):
-                s0 = fma(number(values[m]), coef[columns[m], k], s0)
-                s1 = fma(number(values[m + 1]), coef[columns[m + 1], k], s1)
-                s2 = fma(number(values[m + 2]), coef[columns[m + 2], k], s2)
-                s3 = fma(number(values[m + 3]), coef[columns[m + 3], k], s3)
+                s0 = fma(number(values[m]), c[place(columns[m])], s0)
+                s1 = fma(number(values[m + 1]), c[place(columns[m + 1])], s1)
+                s2 = fma(number(values[m + 2]), c[place(columns[m + 2])], s2)
+                s3 = fma(number(values[m + 3]), c[place(columns[m + 3])], s3)
             for m in range(fours, end):
-                s0 = fma(number(values[m]), coef[columns[m], k], s0)
+                s0 = fma(number(values[m]), c[place(columns[m])], s0)
             eta[k, i] += (s0 + s1) + (s2 + s3)
 
 
 @called
 def add_sparse_products(values, columns, starts, n, t, residual, products):
-    """Add X' residual of batch t to products (d, K), float64."""
+    """Add X' residual of batch t to products (d, at least K), float64."""
     outputs, rows = residual.shape
     for i in range(min(rows, n - t * rows)):
-        for m in range(starts[t * rows + i], starts[t * rows + i + 1]):
-            for k in range(outputs):
-                products[columns[m], k] += float(values[m]) * float(residual[k, i])
+        for k in range(outputs):
+            r, p = float(residual[k, i]), products[:, k]
+            for m in range(starts[t * rows + i], starts[t * rows + i + 1]):
+                j = place(columns[m])
+                p[j] = fma(float(values[m]), r, p[j])
 
 
 @kernel
@@ -73,19 +86,20 @@ def sparse_sweep(
     y: PerRow,
     weight: PerRow,
     offset: PerRow,
-    coef: Work2,
+    coef: Theta2,
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Scratch3,
+    right: Work2,
     lanes: Lanes2,
-    products: Floats2,
+    products: Products2,
     total: Integers2,
 ) -> None:
-    """As `mpigd_kernels.dense.sweep`, on batches first … last - 1 of sparse rows; right (1, K, rows)."""
-    predictors, outputs, rows = coef.shape[1], right.shape[1], right.shape[2]
+    """As `mpigd_kernels.dense.sweep`, on batches first … last - 1 of sparse rows; right is not used."""
+    rows, predictors, outputs = y.shape[2], coef.shape[1], (lanes.shape[0] - weight.shape[1]) // 2
     eta, value = scratch[:predictors], scratch[predictors : predictors + outputs]
-    weights, residual = scratch[predictors + outputs :], right[0]
+    residual = scratch[predictors + outputs : predictors + 2 * outputs]
+    weights = scratch[predictors + 2 * outputs : predictors + 2 * outputs + weight.shape[1]]
     for start in range(first, last, block):
         lanes[:] = 0.0
         products[:] = 0.0
@@ -97,7 +111,7 @@ def sparse_sweep(
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, leave, lanes, 0)
             if products.shape[0]:
                 add_sparse_products(values, columns, starts, n, t, residual, products)
-        add_to_total(products, lanes, 0, total)
+        add_to_total(products, outputs, lanes, 0, total)
 
 
 @kernel
@@ -119,15 +133,16 @@ def sparse_second_order(
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Scratch3,
+    right: Work2,
     lanes: Lanes2,
     products: Floats2,
     total: Integers2,
 ) -> None:
-    """As `mpigd_kernels.dense.second_order`, on sparse rows; right (1, 2, rows)."""
-    d, rows = coef.shape[0], right.shape[2]
-    eta, value, weights = scratch[:1], scratch[1:2], scratch[2:]
-    curvature, residual = right[0, :1], right[0, 1:]
+    """As `mpigd_kernels.dense.second_order`, on sparse rows; scratch (5, rows), right is not used."""
+    d, rows = coef.shape[0], y.shape[2]
+    # The curvature and the residual side by side, as what X is multiplied with.
+    eta, value, weights, both = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:5]
+    curvature, residual = both[:1], both[1:]
     for start in range(first, last, block):
         lanes[:] = 0.0
         products[:] = 0.0
@@ -137,7 +152,7 @@ def sparse_second_order(
             run_stage(stage, eta, y[t], curvature, value, residual, parameter, smoothing)
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, curvature, lanes, 0)
             sum_rows(curvature, lanes, 3)
-            add_sparse_products(values, columns, starts, n, t, right[0], products[:, d:])
+            add_sparse_products(values, columns, starts, n, t, both, products[:, d:])
             for i in range(min(rows, n - t * rows)):
                 begin, end = starts[t * rows + i], starts[t * rows + i + 1]
                 for a in range(begin, end):
@@ -164,7 +179,7 @@ def sparse_linear_predictor(
     first: int,
     last: int,
     offset: PerRow,
-    coef: Work2,
+    coef: Theta2,
     intercept: Work1,
     scratch: Scratch2,
     out: Floats2,

@@ -54,9 +54,14 @@ def store(array: Any, j: int, i: int, value: Any) -> None:
     array[j, i : i + len(value)] = value
 
 
-def accumulate(array: Any, j: int, value: Any) -> None:
-    """Add lanes to array[j, : lanes], float64."""
-    array[j, : len(value)] += value
+def accumulate(array: Any, j: int, i: int, value: Any) -> None:
+    """Add lanes to array[j, i …], float64."""
+    array[j, i : i + len(value)] += value
+
+
+def broadcast(array: Any, j: int, i: int, work: Any) -> Any:
+    """Element array[j, i] in all lanes of the type of `work`."""
+    return splat(array[j, i], work)
 
 
 def splat(value: float, work: Any) -> Any:
@@ -84,7 +89,7 @@ def sum_lanes(value: Any) -> float:
 
 
 def prefetch(array: Any, j: int, i: int, work: Any, distance: int) -> None:
-    """Ask for the cache lines `distance` bytes after the lanes at array[j, i]; they need not exist."""
+    """Ask for the cache lines of two sets of lanes `distance` bytes after array[j, i]; they need not exist."""
 
 
 @cache
@@ -170,29 +175,42 @@ def compiled() -> dict[str, Any]:
         return types.void(array, types.intp, types.intp, value), generate
 
     @intrinsic
-    def accumulate(typing: Any, array: Any, j: Any, value: Any) -> Any:
+    def accumulate(typing: Any, array: Any, j: Any, i: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            start = context.get_constant(types.intp, 0)
-            at = address(context, builder, signature.args[0], arguments[0], arguments[1], start)
+            at = address(context, builder, signature.args[0], *arguments[:3])
             kind = ir.VectorType(ir.DoubleType(), value.width)
-            added = widen(builder, arguments[2], value.dtype, kind)
+            added = widen(builder, arguments[3], value.dtype, kind)
             total = builder.fadd(read(builder, at, kind, 8), added)
             builder.store(total, builder.bitcast(at, kind.as_pointer()), align=8)
             return context.get_dummy_value()
 
-        return types.void(array, types.intp, value), generate
+        return types.void(array, types.intp, types.intp, value), generate
+
+    def spread(builder: Any, number: Any, lanes: Lanes) -> Any:
+        undefined = ir.Constant(lanes.llvm, ir.Undefined)
+        start = builder.insert_element(undefined, number, word(0))
+        return builder.shuffle_vector(start, undefined, ir.Constant(ir.VectorType(word, lanes.width), None))
 
     @intrinsic
     def splat(typing: Any, value: Any, work: Any) -> Any:
         lanes = lanes_for(work)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            number = context.cast(builder, arguments[0], signature.args[0], lanes.dtype)
-            undefined = ir.Constant(lanes.llvm, ir.Undefined)
-            start = builder.insert_element(undefined, number, word(0))
-            return builder.shuffle_vector(start, undefined, ir.Constant(ir.VectorType(word, lanes.width), None))
+            return spread(builder, context.cast(builder, arguments[0], signature.args[0], lanes.dtype), lanes)
 
         return lanes(value, work), generate
+
+    @intrinsic
+    def broadcast(typing: Any, array: Any, j: Any, i: Any, work: Any) -> Any:
+        lanes = lanes_for(work)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            dtype = signature.args[0].dtype
+            at = address(context, builder, signature.args[0], *arguments[:3])
+            number = read(builder, at, stored_type(context, dtype), dtype.bitwidth // 8)
+            return spread(builder, widen(builder, number, dtype, lanes.llvm.element), lanes)
+
+        return lanes(array, types.intp, types.intp, work), generate
 
     @intrinsic
     def sum_lanes(typing: Any, value: Any) -> Any:
@@ -243,5 +261,5 @@ def compiled() -> dict[str, Any]:
     def fma_lanes(typing: Any, a: Any, b: Any, c: Any) -> Any:
         return fused(typing, a, a.llvm, f"v{a.width}f{a.dtype.bitwidth}")
 
-    mine = (lanes_of, load, store, accumulate, splat, fma, fma_lanes, sum_lanes, prefetch)
+    mine = (lanes_of, load, store, accumulate, broadcast, splat, fma, fma_lanes, sum_lanes, prefetch)
     return {function._defn.__name__: function for function in mine}

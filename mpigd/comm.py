@@ -49,6 +49,13 @@ class Comm:
 
         return cls(MPI.COMM_WORLD)
 
+    @classmethod
+    def alone(cls) -> Comm:
+        """This rank and no other. Not a collective."""
+        from mpi4py import MPI
+
+        return cls(MPI.COMM_SELF)
+
     def sum(self, buffer: np.ndarray) -> np.ndarray:
         """Replace a contiguous numeric array by its sum over ranks, in place."""
         return self._reduce(buffer, self._api.SUM)

@@ -77,7 +77,7 @@ def linear_predictor(comm: Comm, model: Model, data: Dataset) -> np.ndarray:
                 f"{data.header.path}: dataset '{data.header.names.x}' has {data.header.d} columns; "
                 f"the model was fitted on {len(coef)}"
             )
-    prepare(comm, partial(data.slice.load, "linear_predictor"))
+    prepare(comm, partial(data.slice.load, "linear_predictor", predictors=coef.shape[1]))
     return data.slice.linear_predictor(coef, intercept)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from mpigd_kernels import exact
 
 from mpigd.comm import Comm
 from mpigd.errors import DataError
@@ -15,6 +18,29 @@ def test_sum_and_max(comm: Comm) -> None:
     np.testing.assert_array_equal(comm.sum(np.array([1.0, comm.rank])), [comm.size, sum(range(comm.size))])
     assert comm.max(np.array([comm.rank]))[0] == comm.size - 1
     assert comm.seconds > 0.0
+
+
+@pytest.mark.parametrize("spread", [0, 30, 900])
+def test_exact_sums_are_rounded_once_whatever_the_ranks_hold(comm: Comm, spread: int) -> None:
+    """Three times over, so that windows are guessed: right, then wrong on one rank alone."""
+    rng = np.random.default_rng(spread)
+    for scale in (1.0, 1.0, 2.0**80):
+        terms = rng.standard_normal((200, 5)) * 2.0 ** rng.integers(-spread, spread + 1, (200, 5))
+        terms[17] *= scale
+        terms[18] = -terms[17]
+        terms[:, 4] = 0.0
+        mine = exact.of_rows(np.array_split(terms, comm.size)[comm.rank])
+        found = comm.sum_exactly(mine, "test")
+        wanted = np.array([math.fsum(column) for column in terms.T])
+        # 2^-70 of the largest term is what the windows keep.
+        np.testing.assert_allclose(found, wanted, rtol=3e-16, atol=float(np.abs(terms).max()) * 2.0**-65)
+
+
+def test_exact_sums_carry_infinities_and_nan_through(comm: Comm) -> None:
+    terms = np.array([[1.0, np.inf, -np.inf, np.nan, np.inf, 2.0], [1.0, 5.0, 1.0, 1.0, -np.inf, 3.0]])
+    mine = terms if comm.rank == comm.size - 1 else np.zeros((0, 6))
+    found = comm.sum_exactly(exact.of_rows(mine), "special")
+    np.testing.assert_array_equal(found, [2.0, np.inf, -np.inf, np.nan, np.nan, 5.0])
 
 
 def test_share_and_gather(comm: Comm) -> None:

@@ -265,16 +265,10 @@ def test_mini_batches_of_an_epoch_average_to_the_full_gradient(comm: Comm, write
 
 def test_a_mini_batch_is_the_same_rows_on_any_number_of_ranks(comm: Comm, write_data: Callable[..., Path]) -> None:
     path = write_data(X=np.arange(333.0)[:, None], y=np.zeros(333))
-    everything = read(Comm(_self_communicator()), path, target="real")
+    everything = read(Comm.alone(), path, target="real")
     own = read(comm, path, target="real")
     parts = np.concatenate(comm.gather(own.part_of_rows(3, 4, 20)))
     np.testing.assert_array_equal(parts, everything.part_of_rows(3, 4, 20))
-
-
-def _self_communicator():
-    from mpi4py import MPI
-
-    return MPI.COMM_SELF
 
 
 # A constant step ends in a ball around the minimum, the others shrink it: what is left after 100 epochs.

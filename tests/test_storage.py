@@ -1,0 +1,196 @@
+"""Ways to store and to compute, end to end: sparse rows, several outputs, threads, float32; and always the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import mpigd_kernels as kernels
+import numpy as np
+import pytest
+from conftest import load_table
+from scipy import linalg, sparse
+from sklearn import linear_model
+
+from mpigd.comm import Comm
+from mpigd.dataset import read
+from mpigd.errors import DataError
+from mpigd.history import Record
+from mpigd.metrics import regression
+from mpigd.options import Train
+from mpigd.predict import linear_predictor
+from mpigd.train import Fit, fit
+
+pytestmark = pytest.mark.mpi
+
+
+def train(comm: Comm, path: Path, observers: Any = (), **options: Any) -> Fit:
+    chosen = Train(path, **options)
+    computing = kernels.Computing(np.dtype(chosen.arithmetic), chosen.threads)
+    data = read(comm, path, target=kernels.LOSSES[chosen.loss].target, computing=computing)
+    return fit(comm, data, chosen, observers)
+
+
+@pytest.fixture
+def write_sparse(comm: Comm, shared_path: Path) -> Callable[..., Path]:
+    """A function that writes a CSR matrix as AnnData does, with further arrays beside it."""
+
+    def write(X: sparse.csr_array, name: str = "sparse.h5", **arrays: Any) -> Path:
+        path = shared_path / name
+        if comm.rank == 0:
+            with h5py.File(path, "w") as file:
+                group = file.create_group("X")
+                group.attrs.update({"encoding-type": "csr_matrix", "shape": X.shape})
+                group["data"], group["indices"], group["indptr"] = X.data, X.indices, X.indptr
+                for key, values in arrays.items():
+                    file[key] = values
+        comm.leave()
+        return path
+
+    return write
+
+
+def random_sparse(dtype: str = "float64", rows: int = 230, columns: int = 12) -> sparse.csr_array:
+    """A matrix with empty rows, and with a column of many zeros."""
+    rng = np.random.default_rng(0)
+    dense = rng.integers(-3, 4, (rows, columns)) * (rng.random((rows, columns)) < 0.3)
+    dense[::7] = 0
+    return sparse.csr_array(dense.astype(dtype))
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int8"])
+@pytest.mark.parametrize("solver", ["gd", "sgd"])
+def test_sparse_rows_are_fitted_like_dense_ones(
+    comm: Comm, write_data: Callable[..., Path], write_sparse: Callable[..., Path], solver: str, dtype: str, index: type
+) -> None:
+    X = random_sparse(dtype)
+    X = sparse.csr_array((X.data, X.indices.astype(index), X.indptr), X.shape)
+    rng = np.random.default_rng(1)
+    y, weight = rng.integers(0, 2, X.shape[0]), rng.random(X.shape[0])
+    options = {"loss": "logistic", "l2": 0.1, "solver": solver, "max_passes": 60}
+    thin = train(comm, write_sparse(X, y=y, sample_weight=weight), **options)
+    full = train(comm, write_data(X=X.toarray(), y=y, sample_weight=weight), **options)
+    np.testing.assert_allclose(thin.model.coef, full.model.coef, rtol=1e-9, atol=1e-12)
+    assert thin.model.intercept == pytest.approx(full.model.intercept, rel=1e-9)
+    data = read(comm, write_sparse(X))
+    assert isinstance(data.slice, kernels.SparseSlice)
+    eta = linear_predictor(comm, thin.model, data)
+    np.testing.assert_allclose(
+        eta[:, 0], X[data.start : data.stop] @ thin.model.coef + thin.model.intercept, rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.indices.__setitem__(40, 12), r"'X/indices' has 12 at row \d+; there are 12 columns"),
+        (lambda m: m.indices.__setitem__(-1, -1), r"'X/indices' has -1 at row \d+; there are 12 columns"),
+        (lambda m: m.data.__setitem__(-1, np.nan), r"'X/data' has nan at row \d+; remove or impute it"),
+        (lambda m: m.indptr.__setitem__(100, 2**30), r"'X/indptr' does not rise from 0 to \d+"),
+        (lambda m: m.indptr.__setitem__(0, 1), r"'X/indptr' does not rise from 0 to \d+"),
+        (lambda m: setattr(m, "indptr", m.indptr[:-1]), r"indptr \(230,\); expected .* \(231,\)"),
+        (lambda m: setattr(m, "indices", m.indices.astype(float)), r"'X/indices' has type float64; expected integers"),
+    ],
+)
+def test_a_damaged_sparse_matrix_is_refused(
+    comm: Comm, write_sparse: Callable[..., Path], change: Callable[[Any], None], message: str
+) -> None:
+    X = random_sparse()
+    change(X)
+    with pytest.raises(DataError, match=message) as caught:
+        read(comm, write_sparse(X, y=np.zeros(230)))
+    assert "sparse.h5" in str(caught.value)
+    assert caught.value.agreed
+
+
+def test_another_encoding_is_refused(comm: Comm, write_sparse: Callable[..., Path]) -> None:
+    path = write_sparse(random_sparse())
+    if comm.rank == 0:
+        with h5py.File(path, "a") as file:
+            file["X"].attrs["encoding-type"] = "csc_matrix"
+    comm.leave()
+    with pytest.raises(DataError, match="encoding-type csc_matrix; expected csr_matrix"):
+        read(comm, path)
+
+
+def test_several_outputs_are_several_fits(comm: Comm, write_data: Callable[..., Path]) -> None:
+    rng = np.random.default_rng(2)
+    X, noise = rng.standard_normal((150, 4)), rng.standard_normal((150, 3))
+    y = X @ rng.standard_normal((4, 3)) + noise
+    path = write_data(X=X, y=y)
+    fitted = train(comm, path, tol=1e-11, max_passes=10_000)
+    exact = linalg.lstsq(np.column_stack([X, np.ones(150)]), y)[0]
+    np.testing.assert_allclose(np.vstack([fitted.model.coef, fitted.model.intercept]), exact, rtol=1e-8)
+    data = read(comm, path, target="real")
+    found = regression(comm, data.y, linear_predictor(comm, fitted.model, data), data.weight)
+    peer = linear_model.LinearRegression().fit(X, y)
+    assert found["r2"] == pytest.approx(peer.score(X, y), rel=1e-8)
+
+
+def test_several_outputs_need_a_loss_of_numbers(comm: Comm, write_data: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="dataset 'y' has 2 columns; classes need one"):
+        read(comm, write_data(X=np.ones((9, 2)), y=np.ones((9, 2))), target="classes")
+
+
+def test_float32_arithmetic_is_good_to_its_precision(comm: Comm) -> None:
+    table = load_table("breast_cancer")
+    options = {"loss": "logistic", "l2": 0.01, "tol": 1e-4}
+    double = train(comm, table.path, **options)
+    single = train(comm, table.path, arithmetic="float32", **options)
+    spread = table.X.std(axis=0)
+    np.testing.assert_allclose(single.model.coef * spread, double.model.coef * spread, atol=1e-3)
+    assert single.state.value == pytest.approx(double.state.value, rel=1e-5)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"loss": "squared", "max_passes": 20},
+    {"loss": "squared", "max_passes": 20, "threads": 3},
+    {"loss": "squared", "max_passes": 20, "arithmetic": "float32"},
+    {"loss": "squared", "max_passes": 20, "solver": "sgd", "batch_size": 50, "threads": 2},
+    {"loss": "logistic", "max_passes": 20, "l2": 0.1},
+    {"loss": "softmax", "max_passes": 10, "l2": 0.1},
+    {"loss": "softmax", "max_passes": 10, "solver": "sgd"},
+    {"loss": "poisson", "max_passes": 10, "learning_rate": 1e-3},
+]
+
+
+@pytest.mark.parametrize("stored", ["dense", "sparse"])
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
+def test_the_bits_do_not_depend_on_ranks_or_threads(
+    comm: Comm,
+    write_data: Callable[..., Path],
+    write_sparse: Callable[..., Path],
+    options: dict[str, Any],
+    stored: str,
+) -> None:
+    """Every rank fits all rows alone, then all together: coefficients, history and metrics agree to the last bit."""
+    X = random_sparse(rows=777)
+    rng = np.random.default_rng(3)
+    X.data *= np.exp(rng.standard_normal(len(X.data)))
+    y = rng.integers(0, 3 if options["loss"] == "softmax" else 2, 777)
+    arrays = {"y": y, "sample_weight": rng.random(777), "offset": rng.standard_normal(777) / 10}
+    path = write_sparse(X, **arrays) if stored == "sparse" else write_data(X=X.toarray(), **arrays)
+
+    def outcome(ranks: Comm, **other: Any) -> tuple[Any, ...]:
+        records: list[Record] = []
+        fitted = train(ranks, path, [lambda record, _: records.append(record)], **{**options, **other})
+        theta = fitted.model.coef.tobytes() + np.asarray(fitted.model.intercept).tobytes()
+        return theta, [(r.step, r.objective, r.grad_norm) for r in records], fitted.state.learning_rate
+
+    alone = outcome(Comm.alone(), threads=1)
+    assert outcome(comm) == alone
+    assert len(alone[1]) > 3
+
+
+def test_part_of_the_rows_gives_the_same_bits_too(comm: Comm) -> None:
+    def coefficients(ranks: Comm) -> bytes:
+        data = read(ranks, load_table("boston").path, target="real")
+        part = data.only(data.part_of_rows(0, 0, 5) != 0)
+        fitted = fit(ranks, part, replace(Train(Path()), max_passes=30))
+        return fitted.model.coef.tobytes()
+
+    assert coefficients(comm) == coefficients(Comm.alone())
