@@ -159,7 +159,7 @@ class Slice(ABC):
         residuals, values, weights and s: d (d + 1) / 2 + 2 d + 4 of them.
         """
         d, work = self.d, self.computing.work
-        theta = at.coef.astype(work), at.intercept.astype(work)
+        theta = self._theta(at.coef, at.intercept)
 
         def scratch() -> tuple[np.ndarray, ...]:
             return (
@@ -180,11 +180,10 @@ class Slice(ABC):
 
     def linear_predictor(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
         """Eta (n, K) float64."""
-        work, out = self.computing.work, np.empty((self.n, coef.shape[1]))
-        theta = coef.astype(work), intercept.astype(work)
+        out, theta = np.empty((self.n, coef.shape[1])), self._theta(coef, intercept)
 
         def part(first: int, last: int) -> None:
-            scratch = aligned((coef.shape[1], self.rows), work)
+            scratch = aligned((coef.shape[1], self.rows), self.computing.work)
             self._kernel("linear_predictor")(*self._x, self.n, first, last, self.offset, *theta, scratch, out)
 
         self._share(part)
@@ -214,6 +213,10 @@ class Slice(ABC):
             counted = norms[positive[start : start + len(norms)]] if len(positive) else norms
             largest, start = max(largest, float(counted.max(initial=0.0))), start + len(norms)
         return largest
+
+    def _theta(self, coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients and intercept as kernels take them."""
+        return np.ascontiguousarray(coef, self.computing.work), np.ascontiguousarray(intercept, self.computing.work)
 
     def _full(self, columns: int) -> int:
         """As many numbers as make full sets of lanes."""
@@ -251,7 +254,7 @@ class Slice(ABC):
         operation = self._sweep_for(predictors, gradient)
         # The pipelined sweep adds up its products in lanes, too.
         lanes = sums + (self.d if operation == "pipelined_sweep" else 0)
-        theta = np.ascontiguousarray(coef, work), np.ascontiguousarray(intercept, work)
+        theta = self._theta(coef, intercept)
 
         def scratch() -> tuple[np.ndarray, ...]:
             return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -70,6 +72,7 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
         check_loss(options)
         if directory:
             directory.check()
+            note_cores(options.threads)
     loss = kernels.LOSSES[options.loss]
     computing = kernels.Computing(np.dtype(options.arithmetic), options.threads)
     data = read(comm, options.data, Names(x=options.x, y=options.y), loss.target, computing)
@@ -178,6 +181,18 @@ def check_loss(options: Train) -> None:
         raise UsageError(
             f"--learning-rate auto: loss {loss.name} has no bound of its curvature to take it from; "
             "give a number, and a smaller one if it diverges"
+        )
+
+
+def note_cores(threads: int) -> None:
+    """Say on standard error where threads will have to share cores: launchers bind ranks to one unless told."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads > cores:
+        print(
+            f"mpigd: note: --threads {threads}, but rank 0 may use {cores} core(s) only; "
+            f"mpirun --map-by slot:PE={threads} gives each rank as many",
+            file=sys.stderr,
+            flush=True,
         )
 
 

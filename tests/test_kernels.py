@@ -140,7 +140,8 @@ def problems(draw: st.DrawFn, losses: Sequence[str] = tuple(kernels.LOSSES), mos
         rng.integers(-4, 4, (n, 1)) / 4 if draw(st.booleans()) else None,
         rng.integers(-8, 8, (d, outputs)) / 16,
         rng.integers(-8, 8, outputs) / 8,
-        block=draw(st.sampled_from([16, 32, 64, 128])),
+        # Small tiles are kernels of their own, seconds each to compile: of two storages only.
+        block=draw(st.sampled_from([16, 32, 64, 128] if stored.count("64") >= 2 else [64, 128])),
         threads=draw(st.sampled_from([1, 3])),
     )
 
