@@ -11,10 +11,10 @@ kernels-N.svg, N being the number of ranks. With names of parts only those are m
 
 from __future__ import annotations
 
-import resource
 import statistics
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -102,7 +102,9 @@ def make_slice(
 def point(loss: kernels.Loss, d: int, outputs: int = 1) -> kernels.At:
     """Small coefficients, so that eta is about as large as in a fit."""
     parameter = loss.parameter.default if loss.parameter else 0.0
-    return kernels.At(loss, np.random.default_rng(0).standard_normal((d, outputs)) / d, np.zeros(outputs), parameter, 0.1)
+    return kernels.At(
+        loss, np.random.default_rng(0).standard_normal((d, outputs)) / d, np.zeros(outputs), parameter, 0.1
+    )
 
 
 def as_words(tiles: np.ndarray) -> np.ndarray:
@@ -233,7 +235,9 @@ def sparse_rows(comm: Comm) -> Iterator[Table]:
             y = rng.integers(0, 2, (n // ROWS, 1, ROWS)).astype(np.float32)
             none = np.zeros((0, 1, ROWS), np.float32)
             block = block_rows(n, d, n * each)
-            rows = kernels.SparseSlice(n, block, y, none, none, kernels.Computing(), values, place.reshape(-1), starts, d)
+            rows = kernels.SparseSlice(
+                n, block, y, none, none, kernels.Computing(), values, place.reshape(-1), starts, d
+            )
             X = sparse.csr_array((values, place.reshape(-1), starts.astype(index)), (n, d))
             w = np.ones(d, dtype)
 
@@ -252,16 +256,17 @@ def sparse_rows(comm: Comm) -> Iterator[Table]:
 
 
 def memory(comm: Comm) -> Iterator[Table]:
-    """What passes take beside the slice: how far they raise the largest resident size of this process."""
+    """What passes take beside the slice: the most that numpy holds at any time meanwhile."""
     table = Table(comm, "Memory beside the slice, MB", "columns", "logistic", "softmax, K = 10", "X'SX")
     for d in (28, 2000):
         cells = []
         for name, outputs in (("logistic", 1), ("softmax", 10), ("X'SX", 1)):
             rows = make_slice(comm, "float32", d, outputs=outputs)
             at = point(kernels.LOSSES["logistic" if outputs == 1 else "softmax"], d, outputs)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            tracemalloc.start()
             (rows.second_order if name == "X'SX" else rows.value_gradient)(at)
-            more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+            more = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
             cells.append(more / 1e6)
             if more > MOST:
                 print(f"{name} at {d} columns takes {more / 1e6:.0f} MB beside the slice", file=sys.stderr)
@@ -310,8 +315,8 @@ def main() -> None:
     if comm.rank > 0 or sys.argv[1:]:
         return
     head = (
-        f"# Kernels, {comm.size} rank(s)\n\nMachine: {describe()}. At least {MEGABYTES} MB a rank, medians of {REPEATS} "
-        "rounds. Read is a vectorised sum of the same bytes in the same round, on all ranks at once.\n\n"
+        f"# Kernels, {comm.size} rank(s)\n\nMachine: {describe()}. At least {MEGABYTES} MB a rank, medians of "
+        f"{REPEATS} rounds. Read is a vectorised sum of the same bytes in the same round, on all ranks at once.\n\n"
         f"![roofline](kernels-{comm.size}.svg)\n\n"
     )
     here = Path(__file__).parent

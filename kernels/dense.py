@@ -22,16 +22,27 @@ from mpigd_kernels.native import (
     Integers2,
     Lanes2,
     PerRow,
+    Scratch2,
+    Scratch3,
     Tiles,
     Work1,
     Work2,
-    Scratch2,
-    Scratch3,
     called,
     kernel,
     run_stage,
 )
-from mpigd_kernels.vector import AHEAD, accumulate, broadcast, fma_lanes, lanes_of, load, prefetch, splat, store, sum_lanes
+from mpigd_kernels.vector import (
+    AHEAD,
+    accumulate,
+    broadcast,
+    fma_lanes,
+    lanes_of,
+    load,
+    prefetch,
+    splat,
+    store,
+    sum_lanes,
+)
 
 CHUNK = 36  # columns of a tile that several outputs meet while they are in the first-level cache
 HEAD = 16  # columns of the next tile that are asked for before the stage of the present one
@@ -269,7 +280,8 @@ def sweep(
     coef (d, P), intercept (P,) : on the scale of the stored columns; P is K or, with curvature anew, 2 K.
     kept (tiles, C, rows) : the curvature that the stage reads or leaves; (1, C, rows) where it is for one tile only,
         C = 0 for none.
-    scratch (P + 2 K + W + CHUNK, rows), lanes (2 K + W, lanes) : overwritten; W is 1, or K with weights for each output.
+    scratch (P + 2 K + W + CHUNK, rows), lanes (2 K + W, lanes) : overwritten; W is 1, or K with
+        weights for each output.
     right (rows, L), products (d, L) : L is K in full sets of lanes; the former zero, the latter overwritten;
         products (0, L) where no products of X with residuals are wanted.
     total (p + 2 K + W, 4) : exact sums of products (p = d K or 0), residuals, values, weights, each weighted.

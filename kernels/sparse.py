@@ -18,12 +18,12 @@ from mpigd_kernels.native import (
     Lanes2,
     PerRow,
     Products2,
-    Values,
-    Work1,
-    Work2,
     Scratch2,
     Scratch3,
     Theta2,
+    Values,
+    Work1,
+    Work2,
     called,
     inline,
     kernel,
@@ -33,9 +33,9 @@ from mpigd_kernels.vector import fma
 
 
 @inline
-def place(column):
-    """A column number as one that Numba needs not check for being negative."""
-    return np.uintp(column)
+def place(index):
+    """An index as one that Numba needs not check for being negative."""
+    return np.uintp(index)
 
 
 @called
@@ -50,12 +50,12 @@ def add_sparse_predictors(values, columns, starts, n, t, coef, eta):
             c = coef[:, k]
             s0, s1, s2, s3 = number(0.0), number(0.0), number(0.0), number(0.0)
             for m in range(begin, fours, 4):
-                s0 = fma(number(values[m]), c[place(columns[m])], s0)
-                s1 = fma(number(values[m + 1]), c[place(columns[m + 1])], s1)
-                s2 = fma(number(values[m + 2]), c[place(columns[m + 2])], s2)
-                s3 = fma(number(values[m + 3]), c[place(columns[m + 3])], s3)
+                s0 = fma(number(values[place(m)]), c[place(columns[place(m)])], s0)
+                s1 = fma(number(values[place(m + 1)]), c[place(columns[place(m + 1)])], s1)
+                s2 = fma(number(values[place(m + 2)]), c[place(columns[place(m + 2)])], s2)
+                s3 = fma(number(values[place(m + 3)]), c[place(columns[place(m + 3)])], s3)
             for m in range(fours, end):
-                s0 = fma(number(values[m]), c[place(columns[m])], s0)
+                s0 = fma(number(values[place(m)]), c[place(columns[place(m)])], s0)
             eta[k, i] += (s0 + s1) + (s2 + s3)
 
 
@@ -67,8 +67,8 @@ def add_sparse_products(values, columns, starts, n, t, residual, products):
         for k in range(outputs):
             r, p = float(residual[k, i]), products[:, k]
             for m in range(starts[t * rows + i], starts[t * rows + i + 1]):
-                j = place(columns[m])
-                p[j] = fma(float(values[m]), r, p[j])
+                j = place(columns[place(m)])
+                p[j] = fma(float(values[place(m)]), r, p[j])
 
 
 @kernel

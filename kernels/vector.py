@@ -23,7 +23,7 @@ AHEAD = 4096  # bytes: how far before its use a cache line is asked for; measure
 def address_of(array: np.ndarray) -> int:
     """Where the memory of an array begins; four times as fast as asking the array."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
     except (TypeError, ValueError):  # read-only, or empty
         return int(array.ctypes.data)
 

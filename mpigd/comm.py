@@ -51,7 +51,7 @@ class Comm:
 
     @classmethod
     def alone(cls) -> Comm:
-        """This rank and no other. Not a collective."""
+        """A communicator of one, for each rank its own. Not a collective."""
         from mpi4py import MPI
 
         return cls(MPI.COMM_SELF)

@@ -1,4 +1,4 @@
-"""Ways to store and to compute, end to end: sparse rows, several outputs, threads, float32; and always the same bits."""
+"""Ways to store and to compute, end to end: sparse rows, several outputs, threads, float32; always the same bits."""
 
 from __future__ import annotations
 
