@@ -45,7 +45,6 @@ from mpigd_kernels.vector import (
 )
 
 CHUNK = 36  # columns of a tile that several outputs meet while they are in the first-level cache
-HEAD = 16  # columns of the next tile that are asked for before the stage of the present one
 
 
 @called
@@ -342,10 +341,6 @@ def pipelined_sweep(
         for t in range(start, min(start + block, last)):
             leave = kept[t if kept.shape[0] > 1 else 0]
             following = min(t + 1, last - 1)
-            # While the stage computes, memory would rest: what the next half reads first is on its way meanwhile.
-            for j in range(min(d, HEAD)):
-                for i in range(0, rows, 2 * lanes_of(eta)):
-                    prefetch(tiles[following], j, i, eta, 0)
             run_stage(stage, eta, y[t], leave, value, residual, parameter, smoothing)
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, leave, lanes, d)
             start_predictors(offset, following, intercept, 1, eta)

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from mpigd_kernels.elementary import LARGEST_EXPONENT, erfcx, exp, log, log1p
-from mpigd_kernels.native import Kernel, RowsOfTile, Work2, stage
+from mpigd_kernels.elementary import LARGEST_EXPONENT, erfcx, exp, log, log1p, log1p_and_share
+from mpigd_kernels.native import Kernel, RowsOfTile, Scratch2, stage
 
 Target = Literal["real", "nonnegative", "positive", "binary", "classes"]
 Link = Literal["identity", "log", "logit", "probit", "complementary log-log", "sign", "multinomial logit"]
@@ -83,8 +83,9 @@ def logistic(eta, y, parameter, smoothing):
     sign = 2.0 * y - 1.0
     margin = sign * eta
     e = exp(-abs(margin))
-    sigmoid = (e if margin >= 0.0 else 1.0) / (1.0 + e)
-    return log1p(e) - min(margin, 0.0), -sign * sigmoid, e / ((1.0 + e) * (1.0 + e))
+    tail, share = log1p_and_share(e)
+    sigmoid = e * share if margin >= 0.0 else share  # of -z
+    return tail - min(margin, 0.0), -sign * sigmoid, e * share * share
 
 
 def probit(eta, y, parameter, smoothing):
@@ -162,11 +163,11 @@ def focal(eta, y, parameter, smoothing):
     sign = 2.0 * y - 1.0
     margin = sign * eta
     e = exp(-abs(margin))
-    tail = log1p(e)
+    tail, share = log1p_and_share(e)
     log_p = min(margin, 0.0) - tail
     log_q = min(-margin, 0.0) - tail
-    p = (1.0 if margin >= 0.0 else e) / (1.0 + e)
-    q = (e if margin >= 0.0 else 1.0) / (1.0 + e)
+    p = share if margin >= 0.0 else e * share
+    q = e * share if margin >= 0.0 else share
     weight = exp(parameter * log_q)
     first = weight * (parameter * p * log_p - q)
     second = weight * (parameter * p * log_p * (q - parameter * p) + (2.0 * parameter + 1.0) * p * q)
@@ -203,15 +204,16 @@ def negative_binomial(eta, y, parameter, smoothing):
     """
     shifted = eta + log(parameter)
     e = exp(-abs(shifted))
-    soft = log1p(e) + max(shifted, 0.0)
-    share = (1.0 if shifted >= 0.0 else e) / (1.0 + e)  # alpha mean / (1 + alpha mean)
+    tail, less = log1p_and_share(e)
+    soft = tail + max(shifted, 0.0)
+    share = less if shifted >= 0.0 else e * less  # alpha mean / (1 + alpha mean)
     total = y + 1.0 / parameter
     return total * soft - y * eta, total * share - y, total * share * (1.0 - share)
 
 
 @stage
 def softmax(
-    eta: Work2, y: RowsOfTile, kept: Work2, value: Work2, residual: Work2, parameter: float, smoothing: float
+    eta: Scratch2, y: RowsOfTile, kept: Scratch2, value: Scratch2, residual: Scratch2, parameter: float, smoothing: float
 ) -> None:
     """Multinomial negative log-likelihood of one tile, log(sum_k exp(eta_k)) - eta_y; arguments as in `over_tile`.
 
@@ -280,7 +282,7 @@ def over_tile(row: Callable[..., Any]) -> Kernel:
 
     @stage
     def tile(
-        eta: Work2, y: RowsOfTile, kept: Work2, value: Work2, residual: Work2, parameter: float, smoothing: float
+        eta: Scratch2, y: RowsOfTile, kept: Scratch2, value: Scratch2, residual: Scratch2, parameter: float, smoothing: float
     ) -> None:
         for k in range(eta.shape[0]):
             target = y[min(k, y.shape[0] - 1)]
@@ -308,7 +310,7 @@ def of_curvature(curve: Callable[..., None]) -> Kernel:
 
     @stage
     def product(
-        eta: Work2, y: RowsOfTile, kept: Work2, value: Work2, residual: Work2, parameter: float, smoothing: float
+        eta: Scratch2, y: RowsOfTile, kept: Scratch2, value: Scratch2, residual: Scratch2, parameter: float, smoothing: float
     ) -> None:
         curve(kept, eta, value, residual)
 
@@ -321,7 +323,7 @@ def of_curvature_anew(tile: Kernel, curve: Callable[..., None]) -> Kernel:
 
     @stage
     def product(
-        eta: Work2, y: RowsOfTile, kept: Work2, value: Work2, residual: Work2, parameter: float, smoothing: float
+        eta: Scratch2, y: RowsOfTile, kept: Scratch2, value: Scratch2, residual: Scratch2, parameter: float, smoothing: float
     ) -> None:
         outputs = residual.shape[0]
         first_tile(eta[:outputs], y, kept, value, residual, parameter, smoothing)

@@ -58,7 +58,7 @@ Rows = Annotated[np.ndarray, Array(2, "X")]  # as they come from a file
 Values = Annotated[np.ndarray, Array(1, "X")]  # that a sparse matrix holds
 Columns = Annotated[np.ndarray, Array(1, "INDEX")]
 PerRow = Annotated[np.ndarray, Array(3, "ROW", "ROWS")]  # y, weight, offset
-RowsOfTile = Annotated[np.ndarray, Array(2, "ROW")]  # the same of one tile
+RowsOfTile = Annotated[np.ndarray, Array(2, "ROW", "ROWS")]  # the same of one tile
 Work1 = Annotated[np.ndarray, Array(1, "WORK")]
 Work2 = Annotated[np.ndarray, Array(2, "WORK")]
 Column2 = Annotated[np.ndarray, Array(2, "WORK", 1)]
@@ -420,7 +420,9 @@ def _initialize() -> None:
 
 
 def _features() -> str:
-    return str(llvm.get_host_cpu_features().flatten())
+    features = str(llvm.get_host_cpu_features().flatten())
+    # One set of lanes in one register where there are such: LLVM would take two of 256 bits on some processors.
+    return f"{features},-prefer-256-bit" if "+avx512f" in features else features
 
 
 @cache

@@ -6,7 +6,7 @@ import mpigd_kernels.elementary as elementary
 import mpmath
 import numpy as np
 import pytest
-from mpigd_kernels.elementary import erfcx, exp, log, log1p
+from mpigd_kernels.elementary import erfcx, exp, log, log1p, log1p_and_share
 from mpigd_kernels.native import Kernel, Work1, stage
 
 
@@ -26,6 +26,18 @@ def apply_log(out: Work1, x: Work1) -> None:
 def apply_log1p(out: Work1, x: Work1) -> None:
     for i in range(out.shape[0]):
         out[i] = log1p(x[i])
+
+
+@stage
+def apply_log1p_with_share(out: Work1, x: Work1) -> None:
+    for i in range(out.shape[0]):
+        out[i] = log1p_and_share(x[i])[0]
+
+
+@stage
+def apply_share(out: Work1, x: Work1) -> None:
+    for i in range(out.shape[0]):
+        out[i] = log1p_and_share(x[i])[1]
 
 
 @stage
@@ -67,6 +79,15 @@ def exact_erfcx(x):
         *[
             (apply_log1p, mpmath.log1p, low, high, dtype, 2.0)
             for low, high in ((0.0, 1e-12), (0.0, 1e-2), (-0.5, 1.0), (0.99, 1.0), (-0.5, -0.49))
+            for dtype in ("float64", "float32")
+        ],
+        *[
+            (function, exact, low, high, dtype, bound)
+            for function, exact, bound in (
+                (apply_log1p_with_share, mpmath.log1p, 2.0),
+                (apply_share, lambda x: 1 / (1 + x), 3.0),
+            )
+            for low, high in ((0.0, 1e-12), (0.0, 1e-2), (0.0, 1.0), (0.99, 1.0))
             for dtype in ("float64", "float32")
         ],
         *[
