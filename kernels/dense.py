@@ -14,7 +14,7 @@ not columns of a tile side by side.
 
 from __future__ import annotations
 
-from mpigd_kernels.exact import add
+from mpigd_kernels.exact import add, add_all
 from mpigd_kernels.native import (
     Column2,
     Floats1,
@@ -22,6 +22,7 @@ from mpigd_kernels.native import (
     Integers2,
     Lanes2,
     PerRow,
+    Products1,
     Scratch2,
     Scratch3,
     Tiles,
@@ -240,11 +241,12 @@ def total_of(lanes, row):
 @called
 def add_to_total(products, outputs, lanes, first, total):
     """Add a block's products (d, at least K), then its lanes from row `first` on, to the exact sums."""
-    e = 0
-    for j in range(products.shape[0]):
-        for k in range(outputs):
-            add(total, e, products[j, k])
-            e += 1
+    e = products.shape[0] * outputs
+    if products.shape[1] == 1:
+        add_all(total, 0, products[:, 0])
+    else:
+        for j in range(products.shape[0]):
+            add_all(total, j * outputs, products[j, :outputs])
     for row in range(first, lanes.shape[0]):
         add(total, e, total_of(lanes, row))
         e += 1
@@ -324,7 +326,7 @@ def pipelined_sweep(
     scratch: Scratch2,
     right: Work2,
     lanes: Lanes2,
-    products: Floats2,
+    products: Products1,
     total: Integers2,
 ) -> None:
     """As `sweep`, for one predictor and one residual, with both halves at once.
@@ -401,9 +403,8 @@ def second_order(
             add_products(tiles[t], wide, right, True, products)
         e = 0
         for j in range(d):
-            for k in range(j, d + 2):
-                add(total, e, products[j, k])
-                e += 1
+            add_all(total, e, products[j, j : d + 2])
+            e += d + 2 - j
         for row in range(4):
             add(total, e, total_of(lanes, row))
             e += 1

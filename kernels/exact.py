@@ -24,89 +24,126 @@ BITS = 38
 EMPTY = -4  # so far below bin 0 that its limbs, which are zero, shift out
 SPECIAL = 1 << 20
 MOST_TERMS = 1 << 24
+LIMB = (1 << BITS) - 1
 
 
 def empty(count: int) -> np.ndarray:
-    """Accumulators of `count` sums, (count, 4) int64."""
-    total = np.zeros((count, 4), np.int64)
-    total[:, 0] = EMPTY
+    """Accumulators of `count` sums, (4, count) int64."""
+    total = np.zeros((4, count), np.int64)
+    total[0] = EMPTY
     return total
 
 
 @inline
 def align(total, e, t):
     """Raise the bin of sum e to t; lower limbs fall out at the bottom."""
-    by = t - total[e, 0]
+    by = t - total[0, e]
     if by > 0:
-        first, second = total[e, 1], total[e, 2]
-        total[e, 0] = t
-        total[e, 1] = 0
-        total[e, 2] = first if by == 1 else 0
-        total[e, 3] = second if by == 1 else (first if by == 2 else 0)
+        first, second = total[1, e], total[2, e]
+        total[0, e] = t
+        total[1, e] = 0
+        total[2, e] = first if by == 1 else 0
+        total[3, e] = second if by == 1 else (first if by == 2 else 0)
+
+
+@inline
+def limbs_of(value):
+    """The bin of a finite double, EMPTY of zero, and its bits in that bin and the two below, as signed integers.
+
+    value = ± mantissa 2^(exponent - 1074) with its leading bit at exponent + 52. Without a branch, so that it vectorises.
+    """
+    bits = np.float64(value).view(np.int64)
+    biased = (bits >> 52) & 0x7FF
+    fraction = bits & 0xFFFFFFFFFFFFF
+    mantissa = fraction | (0x10000000000000 if biased else 0)
+    exponent = max(biased, 1) - 1
+    t = ((exponent + 52) * 1725) >> 16  # // BITS
+    shift = BITS * t - exponent  # in 15 … 52
+    first = mantissa >> shift
+    second = (mantissa >> (shift - BITS) if shift > BITS else mantissa << (BITS - shift)) & LIMB
+    third = (mantissa << (2 * BITS - shift)) & LIMB
+    sign = bits >> 63
+    return (
+        t if mantissa else np.int64(EMPTY),
+        (first ^ sign) - sign,
+        (second ^ sign) - sign,
+        (third ^ sign) - sign,
+    )
+
+
+@inline
+def is_finite(value):
+    """Whether a double is neither infinite nor NaN."""
+    return np.float64(value).view(np.int64) & 0x7FF0000000000000 != 0x7FF0000000000000
 
 
 @called
 def add(total, e, value):
-    """Add a double to sum e of total (sums, 4)."""
-    bits = np.float64(value).view(np.int64)
-    exponent = (bits >> 52) & 0x7FF
-    mantissa = bits & 0xFFFFFFFFFFFFF
-    if exponent == 0x7FF:
-        if total[e, 0] < SPECIAL:
-            total[e, 0] = SPECIAL
-            total[e, 1:] = 0
-        total[e, 3 if mantissa else (2 if bits < 0 else 1)] += 1
-    elif (mantissa or exponent) and total[e, 0] < SPECIAL:
-        if exponent:
-            mantissa |= 0x10000000000000
-            exponent -= 1
-        # value = ± mantissa 2^(exponent - 1074), its leading bit at exponent + 52
-        t = (exponent + 52) // BITS
-        shift = BITS * t - exponent  # in 15 … 52
-        first = mantissa >> shift
-        rest = mantissa & ((1 << shift) - 1)
-        if shift > BITS:
-            second = rest >> (shift - BITS)
-            third = (rest & ((1 << (shift - BITS)) - 1)) << (2 * BITS - shift)
-        else:
-            second = rest << (BITS - shift)
-            third = np.int64(0)
-        if bits < 0:
-            first, second, third = -first, -second, -third
+    """Add a double to sum e of total (4, sums)."""
+    if is_finite(value):
+        t, first, second, third = limbs_of(value)
         align(total, e, t)
-        below = total[e, 0] - t
+        below = total[0, e] - t
         if below == 0:
-            total[e, 1] += first
-            total[e, 2] += second
-            total[e, 3] += third
+            total[1, e] += first
+            total[2, e] += second
+            total[3, e] += third
         elif below == 1:
-            total[e, 2] += first
-            total[e, 3] += second
+            total[2, e] += first
+            total[3, e] += second
         elif below == 2:
-            total[e, 3] += first
+            total[3, e] += first
+        return
+    if total[0, e] < SPECIAL:
+        total[0, e] = SPECIAL
+        for limb in range(1, 4):
+            total[limb, e] = 0
+    total[3 if value != value else (2 if value < 0.0 else 1), e] += 1
+
+
+@called
+def add_all(total, start, values):
+    """Add each of values (m,) to a sum of its own, start … start + m - 1 of total (4, sums).
+
+    Those that do not raise the bin of their sum, nearly all of them, several at a time; then the rest.
+    """
+    bins, highest, middle, lowest = total[0, start:], total[1, start:], total[2, start:], total[3, start:]
+    left = 0
+    for e in range(values.shape[0]):
+        t, first, second, third = limbs_of(values[e])
+        below = bins[e] - t
+        fits = below >= 0 and is_finite(values[e])
+        below = below if fits else 3
+        left += 0 if fits else 1
+        highest[e] += first if below == 0 else 0
+        middle[e] += second if below == 0 else (first if below == 1 else 0)
+        lowest[e] += third if below == 0 else (second if below == 1 else (first if below == 2 else 0))
+    if left:
+        for e in range(values.shape[0]):
+            if not is_finite(values[e]) or limbs_of(values[e])[0] > bins[e]:
+                add(total, start + e, values[e])
 
 
 @kernel
 def add_rows(terms: Floats2, total: Integers2) -> None:
-    """Add every row of terms (n, sums) to total (sums, 4)."""
+    """Add every row of terms (n, sums) to total (4, sums)."""
     for i in range(terms.shape[0]):
-        for e in range(terms.shape[1]):
-            add(total, e, terms[i, e])
+        add_all(total, 0, terms[i])
 
 
 @kernel
 def merge(other: Integers2, total: Integers2) -> None:
-    """Add the terms of other (sums, 4) to total (sums, 4)."""
-    for e in range(total.shape[0]):
-        t = other[e, 0]
-        if t > total[e, 0]:
+    """Add the terms of other (4, sums) to total (4, sums)."""
+    for e in range(total.shape[1]):
+        t = other[0, e]
+        if t > total[0, e]:
             align(total, e, t)
-        by = total[e, 0] - t
+        by = total[0, e] - t
         # Limbs of special sums count: they meet only their like.
-        if total[e, 0] < SPECIAL or by == 0:
+        if total[0, e] < SPECIAL or by == 0:
             for limb in range(1, 4):
                 if limb + by < 4:
-                    total[e, limb + by] += other[e, limb]
+                    total[limb + by, e] += other[limb, e]
 
 
 @kernel
@@ -117,11 +154,11 @@ def to_message(total: Integers2, window: Integers1, message: Integers1) -> None:
     message (3 sums + 1,) : for each sum a signed top, 46 bits, and 30 bits with a count above them: 1 where the sum
     reaches its window. The last number counts sums that exceed it. Fields have room for 2^16 ranks.
     """
-    count = total.shape[0]
+    count = total.shape[1]
     message[3 * count] = 0
     for e in range(count):
-        by = window[e] - total[e, 0]
-        first, second, third = total[e, 1], total[e, 2], total[e, 3]
+        by = window[e] - total[0, e]
+        first, second, third = total[1, e], total[2, e], total[3, e]
         if by < 0:
             message[3 * count] += 1
             first = second = third = 0
@@ -192,16 +229,16 @@ def from_message(message: Integers1, window: Integers1, out: Floats1, wrong: Int
 
 
 def of_rows(terms: np.ndarray) -> np.ndarray:
-    """Accumulators (sums, 4) of the rows of terms (n, sums) float64."""
+    """Accumulators (4, sums) of the rows of terms (n, sums) float64."""
     total = empty(terms.shape[1])
     add_rows(np.ascontiguousarray(terms), total)
     return total
 
 
 def rounded(total: np.ndarray) -> np.ndarray:
-    """The sums that accumulators (sums, 4) hold, float64 (sums,)."""
-    window, message = np.ascontiguousarray(total[:, 0]), np.empty(3 * len(total) + 1, np.int64)
+    """The sums that accumulators (4, sums) hold, float64 (sums,)."""
+    count = total.shape[1]
+    window, message, out = total[0].copy(), np.empty(3 * count + 1, np.int64), np.empty(count)
     to_message(total, window, message)
-    out = np.empty(len(total))
     from_message(message, window, out, np.empty(1, np.int64))
     return out

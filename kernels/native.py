@@ -65,6 +65,7 @@ Column2 = Annotated[np.ndarray, Array(2, "WORK", 1)]
 Scratch2 = Annotated[np.ndarray, Array(2, "WORK", "ROWS")]  # of one tile
 Scratch3 = Annotated[np.ndarray, Array(3, "WORK", "ROWS")]
 Theta2 = Annotated[np.ndarray, Array(2, "WORK", "ONE")]
+Products1 = Annotated[np.ndarray, Array(2, "float64", 1)]
 Products2 = Annotated[np.ndarray, Array(2, "float64", "ONE")]
 Lanes2 = Annotated[np.ndarray, Array(2, "float64", "LANES")]
 Floats1 = Annotated[np.ndarray, Array(1)]

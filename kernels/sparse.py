@@ -6,9 +6,8 @@ same places. Rows are taken in batches as large as a tile, so that a stage works
 
 from __future__ import annotations
 
-import numpy as np
 from mpigd_kernels.dense import add_to_total, finish_tile, start_predictors, sum_rows, total_of, weigh
-from mpigd_kernels.exact import add
+from mpigd_kernels.exact import add, add_all
 from mpigd_kernels.native import (
     Columns,
     Floats1,
@@ -25,50 +24,53 @@ from mpigd_kernels.native import (
     Work1,
     Work2,
     called,
-    inline,
     kernel,
     run_stage,
 )
-from mpigd_kernels.vector import fma
-
-
-@inline
-def place(index):
-    """An index as one that Numba needs not check for being negative."""
-    return np.uintp(index)
+from mpigd_kernels.vector import (
+    fma,
+    fma_lanes,
+    gather_some,
+    lanes_of,
+    load_some,
+    scatter_add,
+    splat,
+    sum_lanes,
+)
 
 
 @called
 def add_sparse_predictors(values, columns, starts, n, t, coef, eta):
-    """Add X coef of batch t to eta (P, rows); four partial sums a row, so that additions need not wait."""
-    number = eta.dtype.type
-    rows = eta.shape[1]
+    """Add X coef of batch t to eta (P, rows), a row's numbers in lanes that are added up in a fixed order."""
+    rows, width = eta.shape[1], lanes_of(eta)
     for i in range(min(rows, n - t * rows)):
         begin, end = starts[t * rows + i], starts[t * rows + i + 1]
-        fours = begin + (end - begin) // 4 * 4
+        full = end - (end - begin) % width
         for k in range(coef.shape[1]):
-            c = coef[:, k]
-            s0, s1, s2, s3 = number(0.0), number(0.0), number(0.0), number(0.0)
-            for m in range(begin, fours, 4):
-                s0 = fma(number(values[place(m)]), c[place(columns[place(m)])], s0)
-                s1 = fma(number(values[place(m + 1)]), c[place(columns[place(m + 1)])], s1)
-                s2 = fma(number(values[place(m + 2)]), c[place(columns[place(m + 2)])], s2)
-                s3 = fma(number(values[place(m + 3)]), c[place(columns[place(m + 3)])], s3)
-            for m in range(fours, end):
-                s0 = fma(number(values[place(m)]), c[place(columns[place(m)])], s0)
-            eta[k, i] += (s0 + s1) + (s2 + s3)
+            total = splat(0.0, eta)
+            for m in range(begin, full, width):
+                x = load_some(values, m, width, eta)
+                total = fma_lanes(x, gather_some(coef, k, columns, m, width), total)
+            if full < end:
+                x = load_some(values, full, end - full, eta)
+                total = fma_lanes(x, gather_some(coef, k, columns, full, end - full), total)
+            eta[k, i] += sum_lanes(total)
 
 
 @called
 def add_sparse_products(values, columns, starts, n, t, residual, products):
     """Add X' residual of batch t to products (d, at least K), float64."""
     outputs, rows = residual.shape
+    width, zero = lanes_of(products), splat(0.0, products)
     for i in range(min(rows, n - t * rows)):
+        begin, end = starts[t * rows + i], starts[t * rows + i + 1]
+        full = end - (end - begin) % width
         for k in range(outputs):
-            r, p = float(residual[k, i]), products[:, k]
-            for m in range(starts[t * rows + i], starts[t * rows + i + 1]):
-                j = place(columns[place(m)])
-                p[j] = fma(float(values[place(m)]), r, p[j])
+            r = splat(residual[k, i], products)
+            for m in range(begin, full, width):
+                scatter_add(products, k, columns, m, fma_lanes(load_some(values, m, width, products), r, zero))
+            for m in range(full, end):
+                products[columns[m], k] += float(values[m]) * float(residual[k, i])
 
 
 @kernel
@@ -162,9 +164,8 @@ def sparse_second_order(
                         products[j, k] += scaled * float(values[b])
         e = 0
         for j in range(d):
-            for k in range(j, d + 2):
-                add(total, e, products[j, k])
-                e += 1
+            add_all(total, e, products[j, j : d + 2])
+            e += d + 2 - j
         for row in range(4):
             add(total, e, total_of(lanes, row))
             e += 1

@@ -92,6 +92,31 @@ def prefetch(array: Any, j: int, i: int, work: Any, distance: int) -> None:
     """Ask for the cache lines of two sets of lanes `distance` bytes after array[j, i]; they need not exist."""
 
 
+def load_some(array: Any, m: int, count: int, work: Any) -> Any:
+    """Elements array[m : m + count] of an array (n,) as lanes of the type of `work`, the rest zero."""
+    value = np.zeros(lanes_of(work), work.dtype)
+    value[:count] = array[m : m + count]
+    return value
+
+
+def gather_some(table: Any, k: int, index: Any, m: int, count: int) -> Any:
+    """Elements table[index[m : m + count], k] of a C-contiguous (n, K) array as lanes of its type, the rest zero."""
+    value = np.zeros(lanes_of(table), table.dtype)
+    value[:count] = table[index[m : m + count], k]
+    return value
+
+
+def scatter_add(table: Any, k: int, index: Any, m: int, value: Any) -> None:
+    """Add lanes to table[index[m …], k] one after the other."""
+    for i, v in enumerate(value):
+        table[index[m + i], k] += v
+
+
+def _code(kind: Any) -> str:
+    """How LLVM's names of operations give a type."""
+    return {"double": "f64", "float": "f32"}.get(str(kind), str(kind))
+
+
 @cache
 def compiled() -> dict[str, Any]:
     """The functions above for Numba, by name: as instructions on a type of their own."""
@@ -244,6 +269,79 @@ def compiled() -> dict[str, Any]:
 
         return types.void(array, types.intp, types.intp, work, types.intp), generate
 
+    def some_of(context: Any, builder: Any, array_type: Any, array: Any, m: Any, count: Any, width: int) -> Any:
+        """Elements array[m : m + count] as a vector, zero beyond, with the mask of those that are loaded."""
+        from numba.np import arrayobj
+
+        data = arrayobj.make_array(array_type)(context, builder, array).data
+        kind = ir.VectorType(context.get_data_type(array_type.dtype), width)
+        at = builder.bitcast(builder.gep(data, [m]), kind.as_pointer())
+        numbers = ir.VectorType(ir.IntType(64), width)
+        start = builder.insert_element(ir.Constant(numbers, ir.Undefined), count, word(0))
+        limit = builder.shuffle_vector(start, start, ir.Constant(ir.VectorType(word, width), None))
+        mask = builder.icmp_signed("<", ir.Constant(numbers, list(range(width))), limit)
+        name = f"llvm.masked.load.v{width}{_code(kind.element)}.p0"
+        load = declared(builder, name, ir.FunctionType(kind, [at.type, word, mask.type, kind]))
+        bytes_each = word(array_type.dtype.bitwidth // 8)
+        return builder.call(load, [at, bytes_each, mask, ir.Constant(kind, None)]), mask
+
+    @intrinsic
+    def load_some(typing: Any, array: Any, m: Any, count: Any, work: Any) -> Any:
+        lanes = lanes_for(work)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            value, _ = some_of(context, builder, signature.args[0], *arguments[:3], lanes.width)
+            return widen(builder, value, signature.args[0].dtype, lanes.llvm)
+
+        return lanes(array, types.intp, types.intp, work), generate
+
+    @intrinsic
+    def gather_some(typing: Any, table: Any, k: Any, index: Any, m: Any, count: Any) -> Any:
+        lanes = lanes_for(table)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            from numba.np import arrayobj
+
+            found, mask = some_of(context, builder, signature.args[2], *arguments[2:5], lanes.width)
+            if signature.args[2].dtype.bitwidth < 64:
+                found = builder.zext(found, ir.VectorType(ir.IntType(64), lanes.width))
+            struct = arrayobj.make_array(signature.args[0])(context, builder, arguments[0])
+            stride = builder.extract_value(struct.shape, 1)
+            start = builder.insert_element(ir.Constant(found.type, ir.Undefined), stride, word(0))
+            stride = builder.shuffle_vector(start, start, ir.Constant(ir.VectorType(word, lanes.width), None))
+            first = builder.gep(struct.data, [arguments[1]])
+            pointers = ir.VectorType(first.type, lanes.width)
+            places = builder.ptrtoint(first, ir.IntType(64))
+            places = builder.insert_element(ir.Constant(found.type, ir.Undefined), places, word(0))
+            places = builder.shuffle_vector(places, places, ir.Constant(ir.VectorType(word, lanes.width), None))
+            size = ir.Constant(found.type, [lanes.dtype.bitwidth // 8] * lanes.width)
+            places = builder.add(places, builder.mul(builder.mul(found, stride), size))
+            places = builder.inttoptr(places, pointers)
+            name = f"llvm.masked.gather.v{lanes.width}{_code(lanes.llvm.element)}.v{lanes.width}p0"
+            gather = declared(builder, name, ir.FunctionType(lanes.llvm, [pointers, word, mask.type, lanes.llvm]))
+            bytes_each = word(lanes.dtype.bitwidth // 8)
+            return builder.call(gather, [places, bytes_each, mask, ir.Constant(lanes.llvm, None)])
+
+        return lanes(table, types.intp, index, types.intp, types.intp), generate
+
+    @intrinsic
+    def scatter_add(typing: Any, table: Any, k: Any, index: Any, m: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            from numba.np import arrayobj
+
+            table, k, index, m, lanes = arguments
+            columns = arrayobj.make_array(signature.args[2])(context, builder, index).data
+            for lane in range(value.width):
+                at = builder.gep(columns, [builder.add(m, ir.Constant(m.type, lane))])
+                column = builder.load(at)
+                if column.type != m.type:
+                    column = builder.zext(column, m.type)
+                at = address(context, builder, signature.args[0], table, column, k)
+                builder.store(builder.fadd(builder.load(at), builder.extract_element(lanes, word(lane))), at)
+            return context.get_dummy_value()
+
+        return types.void(table, types.intp, index, types.intp, value), generate
+
     def fused(typing: Any, number: Any, of: Any, suffix: str) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             kind = ir.FunctionType(of, [of] * 3)
@@ -261,5 +359,8 @@ def compiled() -> dict[str, Any]:
     def fma_lanes(typing: Any, a: Any, b: Any, c: Any) -> Any:
         return fused(typing, a, a.llvm, f"v{a.width}f{a.dtype.bitwidth}")
 
-    mine = (lanes_of, load, store, accumulate, broadcast, splat, fma, fma_lanes, sum_lanes, prefetch)
+    mine = (
+        *(lanes_of, load, load_some, gather_some, store, accumulate, scatter_add, broadcast, splat),
+        *(fma, fma_lanes, sum_lanes, prefetch),
+    )
     return {function._defn.__name__: function for function in mine}

@@ -61,18 +61,19 @@ class Comm:
         return self._reduce(buffer, self._api.SUM)
 
     def sum_exactly(self, total: np.ndarray, kind: str = "") -> np.ndarray:
-        """The sums over ranks of accumulators (sums, 4), as doubles: the same bits however terms lay on ranks.
+        """The sums over ranks of accumulators (4, sums), as doubles: the same bits however terms lay on ranks.
 
         One Allreduce of integers, 3 for each sum and one more, if the windows (see `mpigd_kernels.exact`) of the
         last sums of this kind and length still fit. Where one does not, which all ranks see from the result, the
         maximum of the windows over ranks is found and the sums are sent again.
         """
-        key = kind, len(total)
+        count = total.shape[1]
+        key = kind, count
         window = self._windows.get(key)
-        message, out, wrong = np.empty(3 * len(total) + 1, np.int64), np.empty(len(total)), np.ones(1, np.int64)
+        message, out, wrong = np.empty(3 * count + 1, np.int64), np.empty(count), np.ones(1, np.int64)
         while wrong[0]:
             if window is None:
-                window = self.max(np.ascontiguousarray(total[:, 0]))
+                window = self.max(total[0].copy())
             exact.to_message(total, window, message)
             exact.from_message(self.sum(message), window, out, wrong)
             self._windows[key], window = window, None

@@ -27,12 +27,15 @@ def block_rows(n: int, d: int = 0, stored: int | None = None) -> int:
 
     The power of two that makes at least 64 blocks of the data, so that some tens of ranks get even shares
     of a small table, within 16 … 4096 rows: fewer would cost more in summing blocks than in computing them.
-    Of sparse data, with `stored` numbers in d columns, as many rows as have 16 numbers for each column, if
-    that leaves 64 blocks: the sum of a block takes every column.
+    Of sparse data, with `stored` numbers in d columns, as many rows as have 32 numbers for each column, if
+    that leaves 16 blocks: summing a block takes every column.
     """
-    most = 1 << max(n // 64, 1).bit_length() - 1
-    rows = min(max(most, SMALLEST_BLOCK), LARGEST_BLOCK)
-    while stored is not None and rows < most and rows * stored < 16 * n * d:
+
+    def most(blocks: int) -> int:
+        return 1 << max(n // blocks, 1).bit_length() - 1
+
+    rows = min(max(most(64), SMALLEST_BLOCK), LARGEST_BLOCK)
+    while stored is not None and rows < most(16) and rows * stored < 32 * n * d:
         rows *= 2
     return rows
 

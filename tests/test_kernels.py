@@ -291,7 +291,7 @@ def test_sums_do_not_depend_on_who_owns_which_block(problem: Problem, cut: int) 
     """Two slices, cut between blocks, and any number of threads: the same bits."""
     whole = replace(problem, threads=1).slice().value_gradient(problem.at)
     at = min(cut * problem.block, len(problem.y))
-    total = exact.empty(len(whole))
+    total = exact.empty(whole.shape[1])
     for part in (slice(0, at), slice(at, None)):
         fields = {
             name: None if (value := getattr(problem, name)) is None else value[part]
