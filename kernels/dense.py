@@ -32,9 +32,12 @@ from mpigd_kernels.native import (
     run_stage,
 )
 from mpigd_kernels.vector import (
+    ACCUMULATORS,
     AHEAD,
+    OUTPUTS,
     accumulate,
-    broadcast,
+    add_combinations,
+    add_inner_products,
     fma_lanes,
     lanes_of,
     load,
@@ -74,83 +77,26 @@ def add_predictors(x, following, coef, eta):
                 e = fma_lanes(load(x, j, i, eta), c0, load(eta, 0, i, eta))
                 store(eta, 0, i, fma_lanes(load(x, j1, i, eta), c1, e))
         return
-    for start in range(0, d, CHUNK):
-        stop = min(start + CHUNK, d)
-        for k in range(0, outputs, 6):
-            # Beyond the last column it is taken again, which changes nothing.
-            k1, k2, k3 = min(k + 1, outputs - 1), min(k + 2, outputs - 1), min(k + 3, outputs - 1)
-            k4, k5 = min(k + 4, outputs - 1), min(k + 5, outputs - 1)
-            for i in range(0, eta.shape[1], width):
-                e0, e1, e2 = load(eta, k, i, eta), load(eta, k1, i, eta), load(eta, k2, i, eta)
-                e3, e4, e5 = load(eta, k3, i, eta), load(eta, k4, i, eta), load(eta, k5, i, eta)
-                for j in range(start, stop):
-                    if k == 0 and j % 2 == 0:
-                        # All of the chunk once, in the order of addresses.
-                        prefetch(following, start, i * (stop - start) + (j - start) * width, eta, 0)
-                    v = load(x, j, i, eta)
-                    e0 = fma_lanes(v, broadcast(coef, j, k, eta), e0)
-                    e1 = fma_lanes(v, broadcast(coef, j, k1, eta), e1)
-                    e2 = fma_lanes(v, broadcast(coef, j, k2, eta), e2)
-                    e3 = fma_lanes(v, broadcast(coef, j, k3, eta), e3)
-                    e4 = fma_lanes(v, broadcast(coef, j, k4, eta), e4)
-                    e5 = fma_lanes(v, broadcast(coef, j, k5, eta), e5)
-                store(eta, k, i, e0)
-                store(eta, k1, i, e1)
-                store(eta, k2, i, e2)
-                store(eta, k3, i, e3)
-                store(eta, k4, i, e4)
-                store(eta, k5, i, e5)
+    blocks = -(-outputs // OUTPUTS)
+    for first in range(0, d, CHUNK):
+        last = min(first + CHUNK, d)
+        for b in range(blocks):
+            k, stop = outputs * b // blocks, outputs * (b + 1) // blocks
+            add_combinations(x, first, last, coef, k, stop - k, eta, following)
 
 
 @called
-def add_products(x, wide, right, symmetric, products):
-    """Add x right to products (d, K) float64; x (d, rows), right (rows, K), K being full sets of lanes.
+def add_products(x, right, symmetric, products):
+    """Add to products (d, K) float64 those of a few tiles x (T, d, rows) with right (T K, rows), K rows for each.
 
-    wide (CHUNK, rows) : overwritten.  symmetric : whether products[j, k] with k < j may be left out.
-    Lanes run across K and each number of x meets all of them: nothing is added up across lanes. Six columns at a
-    time, with their sums in twelve of sixteen registers (K. Goto, R. van de Geijn, "Anatomy of high-performance matrix
-    multiplication", ACM TOMS 34, 2008).
+    symmetric : whether products[j, k] with k < j may be left out.
     """
-    d, width = x.shape[0], lanes_of(right)
-    for start in range(0, d, CHUNK):
-        count = min(CHUNK, d - start)
-        for c in range(count):
-            for i in range(0, right.shape[0], width):
-                store(wide, c, i, load(x, start + c, i, right))
-        for c in range(0, count, 6):
-            c1, c2, c3 = min(c + 1, count - 1), min(c + 2, count - 1), min(c + 3, count - 1)
-            c4, c5 = min(c + 4, count - 1), min(c + 5, count - 1)
-            j = start + c
-            for k in range(j // width * width if symmetric else 0, right.shape[1], width):
-                s0, s1, s2 = splat(0.0, right), splat(0.0, right), splat(0.0, right)
-                s3, s4, s5 = splat(0.0, right), splat(0.0, right), splat(0.0, right)
-                for i in range(right.shape[0]):
-                    r = load(right, i, k, right)
-                    s0 = fma_lanes(broadcast(wide, c, i, right), r, s0)
-                    s1 = fma_lanes(broadcast(wide, c1, i, right), r, s1)
-                    s2 = fma_lanes(broadcast(wide, c2, i, right), r, s2)
-                    s3 = fma_lanes(broadcast(wide, c3, i, right), r, s3)
-                    s4 = fma_lanes(broadcast(wide, c4, i, right), r, s4)
-                    s5 = fma_lanes(broadcast(wide, c5, i, right), r, s5)
-                accumulate(products, j, k, s0)
-                if c + 1 < count:
-                    accumulate(products, j + 1, k, s1)
-                if c + 2 < count:
-                    accumulate(products, j + 2, k, s2)
-                if c + 3 < count:
-                    accumulate(products, j + 3, k, s3)
-                if c + 4 < count:
-                    accumulate(products, j + 4, k, s4)
-                if c + 5 < count:
-                    accumulate(products, j + 5, k, s5)
-
-
-@called
-def put_rows(values, right):
-    """Write values (K, rows) to the first K columns of right (rows, at least K)."""
-    for k in range(values.shape[0]):
-        for i in range(right.shape[0]):
-            right[i, k] = values[k, i]
+    d, outputs = products.shape
+    blocks = -(-outputs // OUTPUTS)
+    for b in range(blocks):
+        k, stop = outputs * b // blocks, outputs * (b + 1) // blocks
+        for j in range(0, min(stop, d) if symmetric else d, ACCUMULATORS // (stop - k)):
+            add_inner_products(x, j, right, k, stop - k, products)
 
 
 @called
@@ -267,7 +213,6 @@ def sweep(
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Work2,
     lanes: Lanes2,
     products: Floats2,
     total: Integers2,
@@ -279,29 +224,30 @@ def sweep(
     coef (d, P), intercept (P,) : on the scale of the stored columns; P is K or, with curvature anew, 2 K.
     kept (tiles, C, rows) : the curvature that the stage reads or leaves; (1, C, rows) where it is for one tile only,
         C = 0 for none.
-    scratch (P + 2 K + W + CHUNK, rows), lanes (2 K + W, lanes) : overwritten; W is 1, or K with
-        weights for each output.
-    right (rows, L), products (d, L) : L is K in full sets of lanes; the former zero, the latter overwritten;
-        products (0, L) where no products of X with residuals are wanted.
+    scratch (P + K + W + T K, rows), lanes (2 K + W, lanes) : overwritten; W is 1, or K with weights for each output.
+        Residuals are kept for T tiles, which X' then meets at once.
+    products (d, K) : overwritten; (0, K) where no products of X with residuals are wanted.
     total (p + 2 K + W, 4) : exact sums of products (p = d K or 0), residuals, values, weights, each weighted.
     """
     rows, predictors, outputs = tiles.shape[2], coef.shape[1], (lanes.shape[0] - weight.shape[1]) // 2
     eta, value = scratch[:predictors], scratch[predictors : predictors + outputs]
-    residual = scratch[predictors + outputs : predictors + 2 * outputs]
-    weights = scratch[predictors + 2 * outputs : predictors + 2 * outputs + weight.shape[1]]
-    wide = scratch[scratch.shape[0] - CHUNK :]
+    weights = scratch[predictors + outputs : predictors + outputs + weight.shape[1]]
+    residuals = scratch[predictors + outputs + weight.shape[1] :]
+    together = residuals.shape[0] // outputs
     for start in range(first, last, block):
         lanes[:] = 0.0
         products[:] = 0.0
-        for t in range(start, min(start + block, last)):
+        stop = min(start + block, last)
+        for t in range(start, stop):
+            place = (t - start) % together
+            residual = residuals[place * outputs : (place + 1) * outputs]
             start_predictors(offset, t, intercept, outputs, eta)
             add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, eta)
             leave = kept[t if kept.shape[0] > 1 else 0]
             run_stage(stage, eta, y[t], leave, value, residual, parameter, smoothing)
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, leave, lanes, 0)
-            if products.shape[0]:
-                put_rows(residual, right)
-                add_products(tiles[t], wide, right, False, products)
+            if products.shape[0] and (place == together - 1 or t == stop - 1):
+                add_products(tiles[t - place : t + 1], residuals, False, products)
         add_to_total(products, outputs, lanes, 0, total)
 
 
@@ -322,14 +268,13 @@ def pipelined_sweep(
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Work2,
     lanes: Lanes2,
     products: Floats2,
     total: Integers2,
 ) -> None:
     """As `sweep`, for one predictor and one residual, with both halves at once.
 
-    right is not used; lanes (d + 2 + W, lanes), products (d, 1).
+    lanes (d + 2 + W, lanes), products (d, 1).
     """
     d, rows = tiles.shape[1], tiles.shape[2]
     eta, value, residual, weights = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:4]
@@ -367,38 +312,38 @@ def second_order(
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Work2,
     lanes: Lanes2,
     products: Floats2,
     total: Integers2,
 ) -> None:
     """Value, gradient and Hessian of a loss of one predictor in one read; arguments as in `sweep`, but for these.
 
-    kept (1, 1, rows), scratch (4 + CHUNK, rows), lanes (4, lanes) : overwritten.
-    right (rows, L), products (d, L) : L is d + 2 in full sets of lanes; columns of S X, then s, then the residual,
-        each of which meets the columns of X up to its own.
+    scratch (3 + T (d + 2), rows), lanes (4, lanes), products (d, d + 2) : overwritten. Of T tiles the columns of S X are
+        kept, then s, then the residual, each of which meets the columns of X up to its own.  kept : not used.
     total (m, 4) : exact sums of products[j, j : d + 2] for j = 0 … d - 1, then of the residual, value, weight,
         curvature.
     """
     d, rows = tiles.shape[1], tiles.shape[2]
-    eta, value, residual, weights, wide = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:4], scratch[4:]
-    curvature, zero = kept[0], splat(0.0, scratch)
+    eta, value, weights, right = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:]
+    together, zero = right.shape[0] // (d + 2), splat(0.0, scratch)
     for start in range(first, last, block):
         lanes[:] = 0.0
         products[:] = 0.0
-        for t in range(start, min(start + block, last)):
+        stop = min(start + block, last)
+        for t in range(start, stop):
+            place = (t - start) % together
+            own = right[place * (d + 2) : (place + 1) * (d + 2)]
+            curvature, residual = own[d : d + 1], own[d + 1 :]
             start_predictors(offset, t, intercept, 1, eta)
             add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, eta)
             run_stage(stage, eta, y[t], curvature, value, residual, parameter, smoothing)
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, curvature, lanes, 0)
             sum_rows(curvature, lanes, 3)
             for j in range(d):
-                for i in range(0, rows, lanes_of(right)):
-                    store(wide, 0, i, fma_lanes(load(tiles[t], j, i, right), load(curvature, 0, i, right), zero))
-                put_rows(wide[:1], right[:, j:])
-            put_rows(curvature, right[:, d:])
-            put_rows(residual, right[:, d + 1 :])
-            add_products(tiles[t], wide, right, True, products)
+                for i in range(0, rows, lanes_of(own)):
+                    store(own, j, i, fma_lanes(load(tiles[t], j, i, own), load(curvature, 0, i, own), zero))
+            if place == together - 1 or t == stop - 1:
+                add_products(tiles[t - place : t + 1], right, True, products)
         e = 0
         for j in range(d):
             for k in range(j, d + 2):

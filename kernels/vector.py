@@ -14,10 +14,15 @@ import math
 from functools import cache
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 
 LINE = 64  # bytes of a cache line, and of one set of lanes
 AHEAD = 4096  # bytes: how far before its use a cache line is asked for; measured with benchmarks/kernels.py
+# Sets of lanes that stay in registers while others are multiplied: of 32 registers of a line each, or of 16 of half a
+# line. No sum depends on it: it says only which sums are formed side by side.
+ACCUMULATORS = 24 if llvm.get_host_cpu_features().get("avx512f") else 6
+OUTPUTS = min(ACCUMULATORS, 12)  # of a block of accumulators, at most
 
 
 def address_of(array: np.ndarray) -> int:
@@ -59,11 +64,6 @@ def accumulate(array: Any, j: int, i: int, value: Any) -> None:
     array[j, i : i + len(value)] += value
 
 
-def broadcast(array: Any, j: int, i: int, work: Any) -> Any:
-    """Element array[j, i] in all lanes of the type of `work`."""
-    return splat(array[j, i], work)
-
-
 def splat(value: float, work: Any) -> Any:
     """The same number in all lanes."""
     return np.full(lanes_of(work), value, work.dtype)
@@ -92,12 +92,36 @@ def prefetch(array: Any, j: int, i: int, work: Any, distance: int) -> None:
     """Ask for the cache lines of two sets of lanes `distance` bytes after array[j, i]; they need not exist."""
 
 
+def add_combinations(x: Any, first: int, last: int, coef: Any, k: int, count: int, eta: Any, following: Any) -> None:
+    """Add columns first … last - 1 of x (d, rows) times coef[:, k …] to eta[k …], (P, rows): `count` outputs, ≤ OUTPUTS.
+
+    Rows of as many sets of lanes as leave registers for it meet the outputs side by side. Every sum goes through the
+    columns in turn. With k = 0 the same columns of `following` (d, rows) are asked for, in the order of addresses.
+    """
+    eta[k : k + count] += coef[first:last, k : k + count].T @ x[first:last].astype(eta.dtype)
+
+
+def add_inner_products(x: Any, j: int, right: Any, k: int, count: int, products: Any) -> None:
+    """Add columns j … of x times outputs k … of right, over all their rows, to products[j …, k …], (d, K) float64.
+
+    x (T, d, rows), right (T K, rows) : tiles.  count : outputs, ≤ OUTPUTS; columns are ACCUMULATORS // count, or fewer
+    where x ends. Lanes run across rows. Every sum goes through the rows of a lane in turn and then through the lanes as
+    `sum_lanes` does, in the type of right; it is widened as it leaves.
+    """
+    d, outputs = products.shape
+    columns = slice(j, j + ACCUMULATORS // count)
+    for t, tile in enumerate(x):
+        some = right[t * outputs + k : t * outputs + k + count]
+        products[columns, k : k + count] += tile[columns].astype(right.dtype) @ some.T
+
+
 @cache
 def compiled() -> dict[str, Any]:
     """The functions above for Numba, by name: as instructions on a type of their own."""
     from llvmlite import ir
-    from numba.core import types
+    from numba.core import cgutils, types
     from numba.extending import intrinsic, models, register_model
+    from numba.np import arrayobj
 
     class Lanes(types.Type):
         def __init__(self, dtype: Any) -> None:
@@ -112,24 +136,61 @@ def compiled() -> dict[str, Any]:
             super().__init__(manager, kind, kind.llvm)
 
     double, single = Lanes(types.float64), Lanes(types.float32)
-    word = ir.IntType(32)
+    word, index = ir.IntType(32), ir.IntType(64)
 
     def lanes_for(work: Any) -> Lanes:
         return double if work.dtype == types.float64 else single
 
-    def address(context: Any, builder: Any, array_type: Any, array: Any, j: Any, i: Any) -> Any:
-        from numba.np import arrayobj
+    class Table:
+        """An array argument of an intrinsic as rows of elements, those of all tiles numbered through."""
 
-        struct = arrayobj.make_array(array_type)(context, builder, array)
-        stride = builder.extract_value(struct.shape, 1)
-        return builder.gep(struct.data, [builder.add(builder.mul(j, stride), i)])
+        def __init__(self, context: Any, builder: Any, kind: Any, array: Any) -> None:
+            struct = arrayobj.make_array(kind)(context, builder, array)
+            self._builder, self._data, self._dtype = builder, struct.data, kind.dtype
+            # Numba has no half floats and is told that they are uint16.
+            self._stored = ir.HalfType() if kind.dtype == types.uint16 else context.get_data_type(kind.dtype)
+            self.shape = cgutils.unpack_tuple(builder, struct.shape)
+
+        def address(self, j: Any, i: Any, kind: Any) -> Any:
+            """Of element i of row j, for elements of an LLVM type."""
+            at = self._builder.gep(self._data, [self._builder.add(self._builder.mul(j, self.shape[-1]), i)])
+            return self._builder.bitcast(at, kind.as_pointer())
+
+        def read(self, j: Any, i: Any, to: Any) -> Any:
+            """Elements from there on, as an LLVM vector or number of the type `to`."""
+            kind = ir.VectorType(self._stored, to.count) if isinstance(to, ir.VectorType) else self._stored
+            value = self._builder.load(self.address(j, i, kind))
+            value.align = self._dtype.bitwidth // 8
+            return widen(self._builder, value, self._dtype, to)
+
+        def write(self, j: Any, i: Any, value: Any) -> None:
+            self._builder.store(value, self.address(j, i, value.type), align=self._dtype.bitwidth // 8)
+
+        def accumulate(self, j: Any, i: Any, value: Any, dtype: Any) -> None:
+            """Add a vector of numbers of a type to elements, float64."""
+            added = widen(self._builder, value, dtype, ir.VectorType(ir.DoubleType(), value.type.count))
+            self.write(j, i, self._builder.fadd(self.read(j, i, added.type), added))
+
+        def spread(self, j: Any, i: Any, lanes: Lanes) -> Any:
+            """An element in all lanes."""
+            return spread(self._builder, self.read(j, i, lanes.llvm.element), lanes)
+
+        def prefetch(self, j: Any, i: Any, count: int, distance: Any) -> None:
+            """Ask for the cache lines of so many elements, `distance` bytes further on."""
+            byte = ir.IntType(8)
+            kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), word, word, word])
+            function = declared(self._builder, "llvm.prefetch.p0", kind)
+            at = self._builder.gep(self.address(j, i, byte), [distance])
+            for line in range(0, count * self._dtype.bitwidth // 8, LINE):
+                self._builder.call(function, [self._builder.gep(at, [word(line)]), word(0), word(3), word(1)])
+
+    def tables(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
+        """The arguments of an intrinsic, arrays among them as tables."""
+        pairs = zip(signature.args, arguments, strict=True)
+        return [Table(context, builder, k, a) if isinstance(k, types.Array) else a for k, a in pairs]
 
     def declared(builder: Any, name: str, kind: Any) -> Any:
         return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-
-    def stored_type(context: Any, dtype: Any) -> Any:
-        """The LLVM type of a stored element; Numba has no half floats and is told that they are uint16."""
-        return ir.HalfType() if dtype == types.uint16 else context.get_data_type(dtype)
 
     def widen(builder: Any, value: Any, dtype: Any, to: Any) -> Any:
         if dtype == types.int8:
@@ -140,10 +201,18 @@ def compiled() -> dict[str, Any]:
             return value
         return builder.fptrunc(value, to) if dtype == types.float64 else builder.fpext(value, to)
 
-    def read(builder: Any, at: Any, kind: Any, align: int) -> Any:
-        value = builder.load(builder.bitcast(at, kind.as_pointer()))
-        value.align = align
-        return value
+    def spread(builder: Any, number: Any, lanes: Lanes) -> Any:
+        undefined = ir.Constant(lanes.llvm, ir.Undefined)
+        start = builder.insert_element(undefined, number, word(0))
+        return builder.shuffle_vector(start, undefined, ir.Constant(ir.VectorType(word, lanes.width), None))
+
+    def shuffled(builder: Any, a: Any, b: Any, picked: list[int]) -> Any:
+        """Elements of a, then b, numbered through."""
+        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(word, len(picked)), picked))
+
+    def multiply_add(builder: Any, lanes: Lanes, *arguments: Any) -> Any:
+        kind = ir.FunctionType(lanes.llvm, [lanes.llvm] * 3)
+        return builder.call(declared(builder, f"llvm.fma.v{lanes.width}f{lanes.dtype.bitwidth}", kind), arguments)
 
     @intrinsic
     def lanes_of(typing: Any, work: Any) -> Any:
@@ -156,40 +225,31 @@ def compiled() -> dict[str, Any]:
     def load(typing: Any, array: Any, j: Any, i: Any, work: Any) -> Any:
         lanes = lanes_for(work)
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            dtype = signature.args[0].dtype
-            at = address(context, builder, signature.args[0], *arguments[:3])
-            kind = ir.VectorType(stored_type(context, dtype), lanes.width)
-            return widen(builder, read(builder, at, kind, dtype.bitwidth // 8), dtype, lanes.llvm)
+        def generate(*arguments: Any) -> Any:
+            table, j, i, _ = tables(*arguments)
+            return table.read(j, i, lanes.llvm)
 
         return lanes(array, types.intp, types.intp, work), generate
 
     @intrinsic
     def store(typing: Any, array: Any, j: Any, i: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            at = address(context, builder, signature.args[0], *arguments[:3])
-            at = builder.bitcast(at, value.llvm.as_pointer())
-            builder.store(arguments[3], at, align=value.dtype.bitwidth // 8)
+        def generate(context: Any, *arguments: Any) -> Any:
+            table, j, i, value = tables(context, *arguments)
+            table.write(j, i, value)
             return context.get_dummy_value()
 
         return types.void(array, types.intp, types.intp, value), generate
 
     @intrinsic
     def accumulate(typing: Any, array: Any, j: Any, i: Any, value: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            at = address(context, builder, signature.args[0], *arguments[:3])
-            kind = ir.VectorType(ir.DoubleType(), value.width)
-            added = widen(builder, arguments[3], value.dtype, kind)
-            total = builder.fadd(read(builder, at, kind, 8), added)
-            builder.store(total, builder.bitcast(at, kind.as_pointer()), align=8)
+        dtype = value.dtype
+
+        def generate(context: Any, *arguments: Any) -> Any:
+            table, j, i, value = tables(context, *arguments)
+            table.accumulate(j, i, value, dtype)
             return context.get_dummy_value()
 
         return types.void(array, types.intp, types.intp, value), generate
-
-    def spread(builder: Any, number: Any, lanes: Lanes) -> Any:
-        undefined = ir.Constant(lanes.llvm, ir.Undefined)
-        start = builder.insert_element(undefined, number, word(0))
-        return builder.shuffle_vector(start, undefined, ir.Constant(ir.VectorType(word, lanes.width), None))
 
     @intrinsic
     def splat(typing: Any, value: Any, work: Any) -> Any:
@@ -201,28 +261,14 @@ def compiled() -> dict[str, Any]:
         return lanes(value, work), generate
 
     @intrinsic
-    def broadcast(typing: Any, array: Any, j: Any, i: Any, work: Any) -> Any:
-        lanes = lanes_for(work)
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            dtype = signature.args[0].dtype
-            at = address(context, builder, signature.args[0], *arguments[:3])
-            number = read(builder, at, stored_type(context, dtype), dtype.bitwidth // 8)
-            return spread(builder, widen(builder, number, dtype, lanes.llvm.element), lanes)
-
-        return lanes(array, types.intp, types.intp, work), generate
-
-    @intrinsic
     def sum_lanes(typing: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             width = value.width
             v = widen(builder, arguments[0], value.dtype, ir.VectorType(ir.DoubleType(), width))
             while width > 1:
                 width //= 2
-                count = ir.VectorType(word, width)
-                undefined = ir.Constant(v.type, ir.Undefined)
-                low = builder.shuffle_vector(v, undefined, ir.Constant(count, list(range(width))))
-                high = builder.shuffle_vector(v, undefined, ir.Constant(count, list(range(width, 2 * width))))
+                low = shuffled(builder, v, v, list(range(width)))
+                high = shuffled(builder, v, v, list(range(width, 2 * width)))
                 v = builder.fadd(low, high)
             return builder.extract_element(v, word(0))
 
@@ -230,19 +276,126 @@ def compiled() -> dict[str, Any]:
 
     @intrinsic
     def prefetch(typing: Any, array: Any, j: Any, i: Any, work: Any, distance: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            at = address(context, builder, signature.args[0], *arguments[:3])
-            byte = ir.IntType(8)
-            kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), word, word, word])
-            function = declared(builder, "llvm.prefetch.p0", kind)
-            at = builder.bitcast(at, byte.as_pointer())
-            size = 2 * lanes_for(work).width * signature.args[0].dtype.bitwidth // 8
-            at = builder.gep(at, [arguments[4]])
-            for line in range(0, size, LINE):
-                builder.call(function, [builder.gep(at, [word(line)]), word(0), word(3), word(1)])
+        count = 2 * lanes_for(work).width
+
+        def generate(context: Any, *arguments: Any) -> Any:
+            table, j, i, _, distance = tables(context, *arguments)
+            table.prefetch(j, i, count, distance)
             return context.get_dummy_value()
 
         return types.void(array, types.intp, types.intp, work, types.intp), generate
+
+    @intrinsic
+    def add_combinations(
+        typing: Any, x: Any, first: Any, last: Any, coef: Any, k: Any, count: Any, eta: Any, following: Any
+    ) -> Any:
+        lanes = lanes_for(eta)
+
+        def block(builder: Any, sets: int, outputs: int, i: Any, tables: list[Any]) -> None:
+            """So many sets of lanes of rows, from row i on, meet so many outputs."""
+            x, first, last, coef, k, _, eta, following = tables
+            rows = [builder.add(i, index(s * lanes.width)) for s in range(sets)]
+            ks = [builder.add(k, index(o)) for o in range(outputs)]
+            sums = {(o, s): cgutils.alloca_once(builder, lanes.llvm) for o in range(outputs) for s in range(sets)}
+            for (o, s), total in sums.items():
+                builder.store(eta.read(ks[o], rows[s], lanes.llvm), total)
+            with cgutils.for_range(builder, last, first) as loop:
+                with builder.if_then(builder.icmp_signed("==", k, index(0))):
+                    done = builder.mul(builder.sub(loop.index, first), index(sets * lanes.width))
+                    done = builder.add(done, builder.mul(i, builder.sub(last, first)))
+                    following.prefetch(first, done, sets * lanes.width, index(0))
+                values = [x.read(loop.index, row, lanes.llvm) for row in rows]
+                for o in range(outputs):
+                    c = coef.spread(loop.index, ks[o], lanes)
+                    for s in range(sets):
+                        builder.store(multiply_add(builder, lanes, values[s], c, builder.load(sums[o, s])), sums[o, s])
+            for (o, s), total in sums.items():
+                eta.write(ks[o], rows[s], builder.load(total))
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            arrays = tables(context, builder, signature, arguments)
+            rows = arrays[6].shape[1]
+            for outputs in range(1, OUTPUTS + 1):
+                with builder.if_then(builder.icmp_signed("==", arguments[5], index(outputs))):
+                    begin = index(0)
+                    for sets in (8, 4, 2, 1):
+                        if sets * outputs <= ACCUMULATORS:
+                            step = index(sets * lanes.width)
+                            trips = builder.sdiv(builder.sub(rows, begin), step)
+                            with cgutils.for_range(builder, trips) as loop:
+                                i = builder.add(begin, builder.mul(loop.index, step))
+                                block(builder, sets, outputs, i, arrays)
+                            begin = builder.add(begin, builder.mul(trips, step))
+            return context.get_dummy_value()
+
+        n = types.intp
+        return types.void(x, n, n, coef, n, n, eta, following), generate
+
+    def lane_sums(builder: Any, vectors: list[Any]) -> Any:
+        """A vector of the sums of the lanes of vectors, at most as many as they have lanes.
+
+        Two vectors become one that holds the halves of either, added up, then two of those one of quarters: a third of
+        the work of adding up each for itself.
+        """
+        lanes = span = vectors[0].type.count
+        tree = [*vectors, *[None] * (lanes - len(vectors))]
+        while span > 1:
+            half = span // 2
+            first = [lane % span < half for lane in range(lanes)]
+            own = [lane if f else lane + lanes for lane, f in enumerate(first)]
+            other = [lane + half if f else lane + lanes - half for lane, f in enumerate(first)]
+
+            def added(a: Any, b: Any, own: list[int] = own, other: list[int] = other) -> Any:
+                if a is None:
+                    return None
+                b = b or ir.Constant(a.type, ir.Undefined)
+                return builder.fadd(shuffled(builder, a, b, own), shuffled(builder, a, b, other))
+
+            tree = [added(a, b) for a, b in zip(tree[: len(tree) // 2], tree[len(tree) // 2 :], strict=True)]
+            span = half
+        return shuffled(builder, tree[0], tree[0], list(range(len(vectors))))
+
+    @intrinsic
+    def add_inner_products(typing: Any, x: Any, j: Any, right: Any, k: Any, count: Any, products: Any) -> Any:
+        lanes = lanes_for(right)
+
+        def block(builder: Any, columns: int, outputs: int, tables: list[Any]) -> None:
+            x, j, right, k, _, products = tables
+            tiles, d, rows = x.shape
+            js = [builder.add(j, index(c)) for c in range(columns)]
+            inside = [builder.icmp_signed("<", column, d) for column in js]
+            ks = [builder.add(k, index(o)) for o in range(outputs)]
+            sums = {
+                (c, o): cgutils.alloca_once(builder, lanes.llvm, zfill=True)
+                for c in range(columns)
+                for o in range(outputs)
+            }
+            # Where x has ended its first column of the block is taken again.
+            picked = [builder.select(i, column, j) for i, column in zip(inside, js, strict=True)]
+            with cgutils.for_range(builder, tiles) as tile:
+                with cgutils.for_range_slice(builder, index(0), rows, index(lanes.width)) as (i, _):
+                    above, beside = builder.mul(tile.index, d), builder.mul(tile.index, products.shape[1])
+                    values = [x.read(builder.add(above, column), i, lanes.llvm) for column in picked]
+                    for o in range(outputs):
+                        r = right.read(builder.add(beside, ks[o]), i, lanes.llvm)
+                        for c in range(columns):
+                            total = sums[c, o]
+                            builder.store(multiply_add(builder, lanes, values[c], r, builder.load(total)), total)
+            for c in range(columns):
+                with builder.if_then(inside[c]):
+                    for o in range(0, outputs, lanes.width):
+                        some = [builder.load(sums[c, p]) for p in range(o, min(o + lanes.width, outputs))]
+                        products.accumulate(js[c], ks[o], lane_sums(builder, some), lanes.dtype)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            arrays = tables(context, builder, signature, arguments)
+            for outputs in range(1, OUTPUTS + 1):
+                with builder.if_then(builder.icmp_signed("==", arguments[4], index(outputs))):
+                    block(builder, ACCUMULATORS // outputs, outputs, arrays)
+            return context.get_dummy_value()
+
+        n = types.intp
+        return types.void(x, n, right, n, n, products), generate
 
     def fused(typing: Any, number: Any, of: Any, suffix: str) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -261,5 +414,6 @@ def compiled() -> dict[str, Any]:
     def fma_lanes(typing: Any, a: Any, b: Any, c: Any) -> Any:
         return fused(typing, a, a.llvm, f"v{a.width}f{a.dtype.bitwidth}")
 
-    mine = (lanes_of, load, store, accumulate, broadcast, splat, fma, fma_lanes, sum_lanes, prefetch)
+    mine = (lanes_of, load, store, accumulate, splat, fma, fma_lanes, sum_lanes, prefetch)
+    mine = (*mine, add_combinations, add_inner_products)
     return {function._defn.__name__: function for function in mine}
