@@ -28,6 +28,7 @@ from mpigd_kernels.native import (
     Work1,
     Work2,
     called,
+    inline,
     kernel,
     run_stage,
 )
@@ -63,40 +64,69 @@ def start_predictors(offset, t, intercept, outputs, eta):
 
 
 @called
-def add_predictors(x, following, coef, eta):
-    """Add x' coef to eta (P, rows), x being a tile (d, rows), coef (d, P); the tile `following` is asked for."""
-    d, outputs = coef.shape
-    width = lanes_of(eta)
-    if outputs == 1:
-        for j in range(0, d, 2):
-            j1 = min(j + 1, d - 1)
-            c0 = splat(coef[j, 0], eta)
-            c1 = splat(coef[j1, 0] if j1 > j else eta.dtype.type(0.0), eta)
-            for i in range(0, eta.shape[1], width):
-                prefetch(x, j, 2 * i, eta, AHEAD)
-                e = fma_lanes(load(x, j, i, eta), c0, load(eta, 0, i, eta))
-                store(eta, 0, i, fma_lanes(load(x, j1, i, eta), c1, e))
-        return
-    blocks = -(-outputs // OUTPUTS)
-    for first in range(0, d, CHUNK):
-        last = min(first + CHUNK, d)
-        for b in range(blocks):
-            k, stop = outputs * b // blocks, outputs * (b + 1) // blocks
-            add_combinations(x, first, last, coef, k, stop - k, eta, following)
+def add_predictor(x, coef, eta):
+    """Add x' coef to eta (1, rows), x being a tile (d, rows), coef (d, 1). Two columns at a time, as in `pipelined`."""
+    d = x.shape[0]
+    for j in range(0, d, 2):
+        j1 = min(j + 1, d - 1)
+        c0 = splat(coef[j, 0], eta)
+        c1 = splat(coef[j1, 0] if j1 > j else eta.dtype.type(0.0), eta)
+        for i in range(0, eta.shape[1], lanes_of(eta)):
+            prefetch(x, j, 2 * i, eta, AHEAD)
+            e = fma_lanes(load(x, j, i, eta), c0, load(eta, 0, i, eta))
+            store(eta, 0, i, fma_lanes(load(x, j1, i, eta), c1, e))
+
+
+@inline
+def at_once(outputs):
+    """How many outputs a block of accumulators takes: all in as few blocks as can be, about as large as each other."""
+    return -(-outputs // -(-outputs // OUTPUTS))
 
 
 @called
-def add_products(x, right, symmetric, products):
+def add_predictors(x, coef, eta, tiles, row, halves):
+    """Add x' coef to eta (P, rows), x being a tile (d, rows), coef (d, P).
+
+    tiles, row, halves : meanwhile as many halves of a tile are asked for, from row `row` of all tiles on.
+    """
+    d, outputs = coef.shape
+    if outputs == 1:
+        add_predictor(x, coef, eta)
+        return
+    most = at_once(outputs)
+    for first in range(0, d, CHUNK):
+        last = min(first + CHUNK, d)
+        for k in range(0, outputs, most):
+            add_combinations(x, first, last, coef, k, min(most, outputs - k), eta, tiles, row, halves)
+
+
+@called
+def add_products(x, right, products, tiles, row):
     """Add to products (d, K) float64 those of a few tiles x (T, d, rows) with right (T K, rows), K rows for each.
 
-    symmetric : whether products[j, k] with k < j may be left out.
+    tiles, row : meanwhile half as much as x is asked for, from row `row` of all tiles on.
     """
     d, outputs = products.shape
-    blocks = -(-outputs // OUTPUTS)
-    for b in range(blocks):
-        k, stop = outputs * b // blocks, outputs * (b + 1) // blocks
-        for j in range(0, min(stop, d) if symmetric else d, ACCUMULATORS // (stop - k)):
-            add_inner_products(x, j, right, k, stop - k, products)
+    most, half = at_once(outputs), x.shape[0] * x.shape[2] // 2
+    for k in range(0, outputs, most):
+        count = min(most, outputs - k)
+        columns = ACCUMULATORS // count
+        for j in range(0, d, columns):
+            if k == 0:
+                for i in range(j * half, (j + columns) * half, 2 * lanes_of(right)):
+                    prefetch(tiles, row, i, right, 0)
+            add_inner_products(x, j, right, k, count, products)
+
+
+@called
+def add_squares(x, right, products):
+    """Add to products (d, K) as `add_products`, but for some of [j, k] with k < j."""
+    d, outputs = products.shape
+    most = at_once(outputs)
+    for k in range(0, outputs, most):
+        count = min(most, outputs - k)
+        for j in range(0, min(k + count, d), ACCUMULATORS // count):
+            add_inner_products(x, j, right, k, count, products)
 
 
 @called
@@ -229,25 +259,29 @@ def sweep(
     products (d, K) : overwritten; (0, K) where no products of X with residuals are wanted.
     total (p + 2 K + W, 4) : exact sums of products (p = d K or 0), residuals, values, weights, each weighted.
     """
-    rows, predictors, outputs = tiles.shape[2], coef.shape[1], (lanes.shape[0] - weight.shape[1]) // 2
+    d, rows = tiles.shape[1], tiles.shape[2]
+    predictors, outputs = coef.shape[1], (lanes.shape[0] - weight.shape[1]) // 2
     eta, value = scratch[:predictors], scratch[predictors : predictors + outputs]
     weights = scratch[predictors + outputs : predictors + outputs + weight.shape[1]]
     residuals = scratch[predictors + outputs + weight.shape[1] :]
     together = residuals.shape[0] // outputs
+    # The next T tiles are asked for while these are worked on: half of them by either half, if there are two.
+    halves = 1 if products.shape[0] else 2
     for start in range(first, last, block):
         lanes[:] = 0.0
         products[:] = 0.0
         stop = min(start + block, last)
         for t in range(start, stop):
             place = (t - start) % together
+            following = (t - place + together) * d
             residual = residuals[place * outputs : (place + 1) * outputs]
             start_predictors(offset, t, intercept, outputs, eta)
-            add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, eta)
+            add_predictors(tiles[t], coef, eta, tiles, following + place * d * halves // 2, halves)
             leave = kept[t if kept.shape[0] > 1 else 0]
             run_stage(stage, eta, y[t], leave, value, residual, parameter, smoothing)
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, leave, lanes, 0)
             if products.shape[0] and (place == together - 1 or t == stop - 1):
-                add_products(tiles[t - place : t + 1], residuals, False, products)
+                add_products(tiles[t - place : t + 1], residuals, products, tiles, following + together * d // 2)
         add_to_total(products, outputs, lanes, 0, total)
 
 
@@ -280,7 +314,7 @@ def pipelined_sweep(
     eta, value, residual, weights = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:4]
     if first < last:
         start_predictors(offset, first, intercept, 1, eta)
-        add_predictors(tiles[first], tiles[first], coef, eta)
+        add_predictor(tiles[first], coef, eta)
     for start in range(first, last, block):
         lanes[:] = 0.0
         for t in range(start, min(start + block, last)):
@@ -335,7 +369,7 @@ def second_order(
             own = right[place * (d + 2) : (place + 1) * (d + 2)]
             curvature, residual = own[d : d + 1], own[d + 1 :]
             start_predictors(offset, t, intercept, 1, eta)
-            add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, eta)
+            add_predictor(tiles[t], coef, eta)
             run_stage(stage, eta, y[t], curvature, value, residual, parameter, smoothing)
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, curvature, lanes, 0)
             sum_rows(curvature, lanes, 3)
@@ -343,7 +377,7 @@ def second_order(
                 for i in range(0, rows, lanes_of(own)):
                     store(own, j, i, fma_lanes(load(tiles[t], j, i, own), load(curvature, 0, i, own), zero))
             if place == together - 1 or t == stop - 1:
-                add_products(tiles[t - place : t + 1], right, True, products)
+                add_squares(tiles[t - place : t + 1], right, products)
         e = 0
         for j in range(d):
             for k in range(j, d + 2):
@@ -370,7 +404,7 @@ def linear_predictor(
     rows = tiles.shape[2]
     for t in range(first, last):
         start_predictors(offset, t, intercept, coef.shape[1], scratch)
-        add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, scratch)
+        add_predictors(tiles[t], coef, scratch, tiles, (t + 1) * tiles.shape[1], 2)
         for i in range(min(rows, n - t * rows)):
             for k in range(coef.shape[1]):
                 out[t * rows + i, k] = scratch[k, i]

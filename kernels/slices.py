@@ -21,6 +21,9 @@ from mpigd_kernels.tiles import gather_tiles, tile_count, tile_rows
 from mpigd_kernels.vector import LINE, aligned
 
 DOUBLE = np.dtype(np.float64)
+# Tiles that several outputs or squares meet at once: what they give is added up across lanes once for all of them.
+# So many where they and those that follow have room in the second-level cache; measured with benchmarks/kernels.py.
+TOGETHER, TOGETHER_BYTES = 8, 1 << 19
 NORM_ROWS = 1 << 16  # row norms are computed for so many rows at a time
 
 
@@ -352,8 +355,8 @@ class DenseSlice(Slice):
         return "pipelined_sweep" if predictors == 1 and gradient else "sweep"
 
     def _right_rows(self, residuals: int, columns: int = 0) -> int:
-        together = int(__import__("os").environ.get("T", 1))
-        return together * (residuals + columns)
+        tile = self.d * self.rows * self.tiles.itemsize
+        return max(min(TOGETHER_BYTES // tile, TOGETHER), 1) * (residuals + columns)
 
     def _moments_scratch(self) -> tuple[np.ndarray, ...]:
         return aligned((1, self.rows), np.float64), aligned((2 * self.d + 1, LINE // 8), np.float64)

@@ -92,24 +92,27 @@ def prefetch(array: Any, j: int, i: int, work: Any, distance: int) -> None:
     """Ask for the cache lines of two sets of lanes `distance` bytes after array[j, i]; they need not exist."""
 
 
-def add_combinations(x: Any, first: int, last: int, coef: Any, k: int, count: int, eta: Any, following: Any) -> None:
-    """Add columns first … last - 1 of x (d, rows) times coef[:, k …] to eta[k …], (P, rows): `count` outputs, ≤ OUTPUTS.
+def add_combinations(
+    x: Any, first: int, last: int, coef: Any, k: int, count: int, eta: Any, ahead: Any, row: int, halves: int
+) -> None:
+    """Add columns first … last - 1 of x (d, rows), times coef (d, P), to `count` outputs from k on of eta (P, rows).
 
-    Rows of as many sets of lanes as leave registers for it meet the outputs side by side. Every sum goes through the
-    columns in turn. With k = 0 the same columns of `following` (d, rows) are asked for, in the order of addresses.
+    count : at most OUTPUTS; they meet the rows of as many sets of lanes as there are registers for. Every sum goes
+    through the columns in turn. With k = 0 memory is asked for on the way: from row `row` of the tiles `ahead` on, as
+    many halves of these columns, in the order of addresses.
     """
     eta[k : k + count] += coef[first:last, k : k + count].T @ x[first:last].astype(eta.dtype)
 
 
 def add_inner_products(x: Any, j: int, right: Any, k: int, count: int, products: Any) -> None:
-    """Add columns j … of x times outputs k … of right, over all their rows, to products[j …, k …], (d, K) float64.
+    """Add columns from j on of x times `count` outputs from k on of right, over all their rows, to products (d, K).
 
-    x (T, d, rows), right (T K, rows) : tiles.  count : outputs, ≤ OUTPUTS; columns are ACCUMULATORS // count, or fewer
-    where x ends. Lanes run across rows. Every sum goes through the rows of a lane in turn and then through the lanes as
-    `sum_lanes` does, in the type of right; it is widened as it leaves.
+    x (T, d, rows), right (T K, rows) : tiles.  products : float64.
+    count : at most OUTPUTS; they meet ACCUMULATORS // count columns, or fewer where x ends. Lanes run across rows.
+    Every sum goes through the rows of a lane in turn and then through the lanes in the order of `sum_lanes`, in the
+    type of right; it is widened as it leaves.
     """
-    d, outputs = products.shape
-    columns = slice(j, j + ACCUMULATORS // count)
+    outputs, columns = products.shape[1], slice(j, j + ACCUMULATORS // count)
     for t, tile in enumerate(x):
         some = right[t * outputs + k : t * outputs + k + count]
         products[columns, k : k + count] += tile[columns].astype(right.dtype) @ some.T
@@ -287,13 +290,13 @@ def compiled() -> dict[str, Any]:
 
     @intrinsic
     def add_combinations(
-        typing: Any, x: Any, first: Any, last: Any, coef: Any, k: Any, count: Any, eta: Any, following: Any
+        typing: Any, x: Any, first: Any, last: Any, coef: Any, k: Any, count: Any, eta: Any, ahead: Any, row: Any, halves: Any
     ) -> Any:
         lanes = lanes_for(eta)
 
         def block(builder: Any, sets: int, outputs: int, i: Any, tables: list[Any]) -> None:
             """So many sets of lanes of rows, from row i on, meet so many outputs."""
-            x, first, last, coef, k, _, eta, following = tables
+            x, first, last, coef, k, _, eta, ahead, row, halves = tables
             rows = [builder.add(i, index(s * lanes.width)) for s in range(sets)]
             ks = [builder.add(k, index(o)) for o in range(outputs)]
             sums = {(o, s): cgutils.alloca_once(builder, lanes.llvm) for o in range(outputs) for s in range(sets)}
@@ -303,8 +306,10 @@ def compiled() -> dict[str, Any]:
                 with builder.if_then(builder.icmp_signed("==", k, index(0))):
                     done = builder.mul(builder.sub(loop.index, first), index(sets * lanes.width))
                     done = builder.add(done, builder.mul(i, builder.sub(last, first)))
-                    following.prefetch(first, done, sets * lanes.width, index(0))
-                values = [x.read(loop.index, row, lanes.llvm) for row in rows]
+                    done = builder.add(done, builder.mul(first, x.shape[1]))
+                    done = builder.ashr(builder.mul(done, halves), index(1))
+                    ahead.prefetch(row, done, sets * lanes.width, index(0))
+                values = [x.read(loop.index, r, lanes.llvm) for r in rows]
                 for o in range(outputs):
                     c = coef.spread(loop.index, ks[o], lanes)
                     for s in range(sets):
@@ -329,7 +334,7 @@ def compiled() -> dict[str, Any]:
             return context.get_dummy_value()
 
         n = types.intp
-        return types.void(x, n, n, coef, n, n, eta, following), generate
+        return types.void(x, n, n, coef, n, n, eta, ahead, n, n), generate
 
     def lane_sums(builder: Any, vectors: list[Any]) -> Any:
         """A vector of the sums of the lanes of vectors, at most as many as they have lanes.
