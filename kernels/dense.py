@@ -6,7 +6,9 @@ derivatives, or a Hessian-vector product (see `losses`). Both halves run over a 
 With one predictor and one residual the halves are pipelined: while the second half of one tile is added up from the
 cache, the first half of the next is computed as it comes from memory, so that arithmetic and memory traffic overlap;
 without that a pass takes the sum of both. With several columns arithmetic outweighs memory, and what counts is that
-a loaded number meets several columns while it is in a register.
+a loaded number meets several columns while it is in a register (K. Goto, R. van de Geijn, "Anatomy of high-performance
+matrix multiplication", ACM TOMS 34, 2008). There X' meets the residuals of a few tiles at once, so that adding up
+lanes is a small part of it, and the tiles that follow are asked for during both halves.
 
 Memory is asked for ahead of its use in the order of addresses, always: hardware follows one stream at full speed, but
 not columns of a tile side by side.
@@ -344,7 +346,6 @@ def second_order(
     offset: PerRow,
     coef: Work2,
     intercept: Work1,
-    kept: Scratch3,
     scratch: Scratch2,
     lanes: Lanes2,
     products: Floats2,
@@ -352,8 +353,8 @@ def second_order(
 ) -> None:
     """Value, gradient and Hessian of a loss of one predictor in one read; arguments as in `sweep`, but for these.
 
-    scratch (3 + T (d + 2), rows), lanes (4, lanes), products (d, d + 2) : overwritten. Of T tiles the columns of S X are
-        kept, then s, then the residual, each of which meets the columns of X up to its own.  kept : not used.
+    There is no kept.  scratch (3 + T (d + 2), rows), lanes (4, lanes), products (d, d + 2) : overwritten. Scratch
+        keeps, of T tiles, the columns of S X, then s, then the residual; each meets the columns of X up to its own.
     total (m, 4) : exact sums of products[j, j : d + 2] for j = 0 … d - 1, then of the residual, value, weight,
         curvature.
     """

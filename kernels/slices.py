@@ -162,7 +162,6 @@ class Slice(ABC):
 
         def scratch() -> tuple[np.ndarray, ...]:
             return (
-                aligned((0, 1, self.rows), work),
                 aligned((3 + self._right_rows(2, d), self.rows), work),
                 aligned((4, self._lanes), np.float64),
                 aligned((d, d + 2), np.float64),

@@ -130,7 +130,6 @@ def sparse_second_order(
     offset: PerRow,
     coef: Work2,
     intercept: Work1,
-    kept: Scratch3,
     scratch: Scratch2,
     lanes: Lanes2,
     products: Floats2,

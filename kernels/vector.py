@@ -290,7 +290,17 @@ def compiled() -> dict[str, Any]:
 
     @intrinsic
     def add_combinations(
-        typing: Any, x: Any, first: Any, last: Any, coef: Any, k: Any, count: Any, eta: Any, ahead: Any, row: Any, halves: Any
+        typing: Any,
+        x: Any,
+        first: Any,
+        last: Any,
+        coef: Any,
+        k: Any,
+        count: Any,
+        eta: Any,
+        ahead: Any,
+        row: Any,
+        halves: Any,
     ) -> Any:
         lanes = lanes_for(eta)
 
@@ -308,6 +318,7 @@ def compiled() -> dict[str, Any]:
                     done = builder.add(done, builder.mul(i, builder.sub(last, first)))
                     done = builder.add(done, builder.mul(first, x.shape[1]))
                     done = builder.ashr(builder.mul(done, halves), index(1))
+                    # With one half every line is asked for twice, which costs nothing beside the arithmetic.
                     ahead.prefetch(row, done, sets * lanes.width, index(0))
                 values = [x.read(loop.index, r, lanes.llvm) for r in rows]
                 for o in range(outputs):
@@ -377,15 +388,18 @@ def compiled() -> dict[str, Any]:
             }
             # Where x has ended its first column of the block is taken again.
             picked = [builder.select(i, column, j) for i, column in zip(inside, js, strict=True)]
-            with cgutils.for_range(builder, tiles) as tile:
-                with cgutils.for_range_slice(builder, index(0), rows, index(lanes.width)) as (i, _):
-                    above, beside = builder.mul(tile.index, d), builder.mul(tile.index, products.shape[1])
-                    values = [x.read(builder.add(above, column), i, lanes.llvm) for column in picked]
-                    for o in range(outputs):
-                        r = right.read(builder.add(beside, ks[o]), i, lanes.llvm)
-                        for c in range(columns):
-                            total = sums[c, o]
-                            builder.store(multiply_add(builder, lanes, values[c], r, builder.load(total)), total)
+            step = index(lanes.width)
+            with (
+                cgutils.for_range(builder, tiles) as t,
+                cgutils.for_range_slice(builder, index(0), rows, step) as (i, _),
+            ):
+                above, beside = builder.mul(t.index, d), builder.mul(t.index, products.shape[1])
+                values = [x.read(builder.add(above, column), i, lanes.llvm) for column in picked]
+                for o in range(outputs):
+                    r = right.read(builder.add(beside, ks[o]), i, lanes.llvm)
+                    for c in range(columns):
+                        total = sums[c, o]
+                        builder.store(multiply_add(builder, lanes, values[c], r, builder.load(total)), total)
             for c in range(columns):
                 with builder.if_then(inside[c]):
                     for o in range(0, outputs, lanes.width):
@@ -419,6 +433,5 @@ def compiled() -> dict[str, Any]:
     def fma_lanes(typing: Any, a: Any, b: Any, c: Any) -> Any:
         return fused(typing, a, a.llvm, f"v{a.width}f{a.dtype.bitwidth}")
 
-    mine = (lanes_of, load, store, accumulate, splat, fma, fma_lanes, sum_lanes, prefetch)
-    mine = (*mine, add_combinations, add_inner_products)
-    return {function._defn.__name__: function for function in mine}
+    numbers = (lanes_of, load, store, accumulate, splat, fma, fma_lanes, sum_lanes, prefetch)
+    return {function._defn.__name__: function for function in (*numbers, add_combinations, add_inner_products)}
