@@ -6,7 +6,9 @@ derivatives, or a Hessian-vector product (see `losses`). Both halves run over a 
 With one predictor and one residual the halves are pipelined: while the second half of one tile is added up from the
 cache, the first half of the next is computed as it comes from memory, so that arithmetic and memory traffic overlap;
 without that a pass takes the sum of both. With several columns arithmetic outweighs memory, and what counts is that
-a loaded number meets several columns while it is in a register.
+a loaded number meets several columns while it is in a register (K. Goto, R. van de Geijn, "Anatomy of high-performance
+matrix multiplication", ACM TOMS 34, 2008). There X' meets the residuals of a few tiles at once, so that adding up
+lanes is a small part of it, and the tiles that follow are asked for during both halves.
 
 Memory is asked for ahead of its use in the order of addresses, always: hardware follows one stream at full speed, but
 not columns of a tile side by side.
@@ -29,13 +31,17 @@ from mpigd_kernels.native import (
     Work1,
     Work2,
     called,
+    inline,
     kernel,
     run_stage,
 )
 from mpigd_kernels.vector import (
+    ACCUMULATORS,
     AHEAD,
+    OUTPUTS,
     accumulate,
-    broadcast,
+    add_combinations,
+    add_inner_products,
     fma_lanes,
     lanes_of,
     load,
@@ -61,97 +67,69 @@ def start_predictors(offset, t, intercept, outputs, eta):
 
 
 @called
-def add_predictors(x, following, coef, eta):
-    """Add x' coef to eta (P, rows), x being a tile (d, rows), coef (d, P); the tile `following` is asked for."""
-    d, outputs = coef.shape
-    width = lanes_of(eta)
-    if outputs == 1:
-        for j in range(0, d, 2):
-            j1 = min(j + 1, d - 1)
-            c0 = splat(coef[j, 0], eta)
-            c1 = splat(coef[j1, 0] if j1 > j else eta.dtype.type(0.0), eta)
-            for i in range(0, eta.shape[1], width):
-                prefetch(x, j, 2 * i, eta, AHEAD)
-                e = fma_lanes(load(x, j, i, eta), c0, load(eta, 0, i, eta))
-                store(eta, 0, i, fma_lanes(load(x, j1, i, eta), c1, e))
-        return
-    for start in range(0, d, CHUNK):
-        stop = min(start + CHUNK, d)
-        for k in range(0, outputs, 6):
-            # Beyond the last column it is taken again, which changes nothing.
-            k1, k2, k3 = min(k + 1, outputs - 1), min(k + 2, outputs - 1), min(k + 3, outputs - 1)
-            k4, k5 = min(k + 4, outputs - 1), min(k + 5, outputs - 1)
-            for i in range(0, eta.shape[1], width):
-                e0, e1, e2 = load(eta, k, i, eta), load(eta, k1, i, eta), load(eta, k2, i, eta)
-                e3, e4, e5 = load(eta, k3, i, eta), load(eta, k4, i, eta), load(eta, k5, i, eta)
-                for j in range(start, stop):
-                    if k == 0 and j % 2 == 0:
-                        # All of the chunk once, in the order of addresses.
-                        prefetch(following, start, i * (stop - start) + (j - start) * width, eta, 0)
-                    v = load(x, j, i, eta)
-                    e0 = fma_lanes(v, broadcast(coef, j, k, eta), e0)
-                    e1 = fma_lanes(v, broadcast(coef, j, k1, eta), e1)
-                    e2 = fma_lanes(v, broadcast(coef, j, k2, eta), e2)
-                    e3 = fma_lanes(v, broadcast(coef, j, k3, eta), e3)
-                    e4 = fma_lanes(v, broadcast(coef, j, k4, eta), e4)
-                    e5 = fma_lanes(v, broadcast(coef, j, k5, eta), e5)
-                store(eta, k, i, e0)
-                store(eta, k1, i, e1)
-                store(eta, k2, i, e2)
-                store(eta, k3, i, e3)
-                store(eta, k4, i, e4)
-                store(eta, k5, i, e5)
+def add_predictor(x, coef, eta):
+    """Add x' coef to eta (1, rows), x being a tile (d, rows), coef (d, 1). Two columns at a time, as in `pipelined`."""
+    d = x.shape[0]
+    for j in range(0, d, 2):
+        j1 = min(j + 1, d - 1)
+        c0 = splat(coef[j, 0], eta)
+        c1 = splat(coef[j1, 0] if j1 > j else eta.dtype.type(0.0), eta)
+        for i in range(0, eta.shape[1], lanes_of(eta)):
+            prefetch(x, j, 2 * i, eta, AHEAD)
+            e = fma_lanes(load(x, j, i, eta), c0, load(eta, 0, i, eta))
+            store(eta, 0, i, fma_lanes(load(x, j1, i, eta), c1, e))
+
+
+@inline
+def at_once(outputs):
+    """How many outputs a block of accumulators takes: all in as few blocks as can be, about as large as each other."""
+    return -(-outputs // -(-outputs // OUTPUTS))
 
 
 @called
-def add_products(x, wide, right, symmetric, products):
-    """Add x right to products (d, K) float64; x (d, rows), right (rows, K), K being full sets of lanes.
+def add_predictors(x, coef, eta, tiles, row, halves):
+    """Add x' coef to eta (P, rows), x being a tile (d, rows), coef (d, P).
 
-    wide (CHUNK, rows) : overwritten.  symmetric : whether products[j, k] with k < j may be left out.
-    Lanes run across K and each number of x meets all of them: nothing is added up across lanes. Six columns at a
-    time, with their sums in twelve of sixteen registers (K. Goto, R. van de Geijn, "Anatomy of high-performance matrix
-    multiplication", ACM TOMS 34, 2008).
+    tiles, row, halves : meanwhile as many halves of a tile are asked for, from row `row` of all tiles on.
     """
-    d, width = x.shape[0], lanes_of(right)
-    for start in range(0, d, CHUNK):
-        count = min(CHUNK, d - start)
-        for c in range(count):
-            for i in range(0, right.shape[0], width):
-                store(wide, c, i, load(x, start + c, i, right))
-        for c in range(0, count, 6):
-            c1, c2, c3 = min(c + 1, count - 1), min(c + 2, count - 1), min(c + 3, count - 1)
-            c4, c5 = min(c + 4, count - 1), min(c + 5, count - 1)
-            j = start + c
-            for k in range(j // width * width if symmetric else 0, right.shape[1], width):
-                s0, s1, s2 = splat(0.0, right), splat(0.0, right), splat(0.0, right)
-                s3, s4, s5 = splat(0.0, right), splat(0.0, right), splat(0.0, right)
-                for i in range(right.shape[0]):
-                    r = load(right, i, k, right)
-                    s0 = fma_lanes(broadcast(wide, c, i, right), r, s0)
-                    s1 = fma_lanes(broadcast(wide, c1, i, right), r, s1)
-                    s2 = fma_lanes(broadcast(wide, c2, i, right), r, s2)
-                    s3 = fma_lanes(broadcast(wide, c3, i, right), r, s3)
-                    s4 = fma_lanes(broadcast(wide, c4, i, right), r, s4)
-                    s5 = fma_lanes(broadcast(wide, c5, i, right), r, s5)
-                accumulate(products, j, k, s0)
-                if c + 1 < count:
-                    accumulate(products, j + 1, k, s1)
-                if c + 2 < count:
-                    accumulate(products, j + 2, k, s2)
-                if c + 3 < count:
-                    accumulate(products, j + 3, k, s3)
-                if c + 4 < count:
-                    accumulate(products, j + 4, k, s4)
-                if c + 5 < count:
-                    accumulate(products, j + 5, k, s5)
+    d, outputs = coef.shape
+    if outputs == 1:
+        add_predictor(x, coef, eta)
+        return
+    most = at_once(outputs)
+    for first in range(0, d, CHUNK):
+        last = min(first + CHUNK, d)
+        for k in range(0, outputs, most):
+            add_combinations(x, first, last, coef, k, min(most, outputs - k), eta, tiles, row, halves)
 
 
 @called
-def put_rows(values, right):
-    """Write values (K, rows) to the first K columns of right (rows, at least K)."""
-    for k in range(values.shape[0]):
-        for i in range(right.shape[0]):
-            right[i, k] = values[k, i]
+def add_products(x, right, products, tiles, row):
+    """Add to products (d, K) float64 those of a few tiles x (T, d, rows) with right (T K, rows), K rows for each.
+
+    tiles, row : meanwhile half as much as x is asked for, from row `row` of all tiles on.
+    """
+    d, outputs = products.shape
+    most, half = at_once(outputs), x.shape[0] * x.shape[2] // 2
+    for k in range(0, outputs, most):
+        count = min(most, outputs - k)
+        columns = ACCUMULATORS // count
+        for j in range(0, d, columns):
+            if k == 0:
+                for i in range(j * half, (j + columns) * half, 2 * lanes_of(right)):
+                    prefetch(tiles, row, i, right, 0)
+            add_inner_products(x, j, right, k, count, products)
+
+
+@called
+def add_squares(x, right, products):
+    """Add to products (d, K) as `add_products`, but for some of [j, k] with k < j."""
+    d, outputs = products.shape
+    most = at_once(outputs)
+    for k in range(0, outputs, most):
+        count = min(most, outputs - k)
+        for j in range(0, min(k + count, d), ACCUMULATORS // count):
+            add_inner_products(x, j, right, k, count, products)
 
 
 @called
@@ -269,7 +247,6 @@ def sweep(
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Work2,
     lanes: Lanes2,
     products: Floats2,
     total: Integers2,
@@ -281,29 +258,34 @@ def sweep(
     coef (d, P), intercept (P,) : on the scale of the stored columns; P is K or, with curvature anew, 2 K.
     kept (tiles, C, rows) : the curvature that the stage reads or leaves; (1, C, rows) where it is for one tile only,
         C = 0 for none.
-    scratch (P + 2 K + W + CHUNK, rows), lanes (2 K + W, lanes) : overwritten; W is 1, or K with
-        weights for each output.
-    right (rows, L), products (d, L) : L is K in full sets of lanes; the former zero, the latter overwritten;
-        products (0, L) where no products of X with residuals are wanted.
+    scratch (P + K + W + T K, rows), lanes (2 K + W, lanes) : overwritten; W is 1, or K with weights for each output.
+        Residuals are kept for T tiles, which X' then meets at once.
+    products (d, K) : overwritten; (0, K) where no products of X with residuals are wanted.
     total (p + 2 K + W, 4) : exact sums of products (p = d K or 0), residuals, values, weights, each weighted.
     """
-    rows, predictors, outputs = tiles.shape[2], coef.shape[1], (lanes.shape[0] - weight.shape[1]) // 2
+    d, rows = tiles.shape[1], tiles.shape[2]
+    predictors, outputs = coef.shape[1], (lanes.shape[0] - weight.shape[1]) // 2
     eta, value = scratch[:predictors], scratch[predictors : predictors + outputs]
-    residual = scratch[predictors + outputs : predictors + 2 * outputs]
-    weights = scratch[predictors + 2 * outputs : predictors + 2 * outputs + weight.shape[1]]
-    wide = scratch[scratch.shape[0] - CHUNK :]
+    weights = scratch[predictors + outputs : predictors + outputs + weight.shape[1]]
+    residuals = scratch[predictors + outputs + weight.shape[1] :]
+    together = residuals.shape[0] // outputs
+    # The next T tiles are asked for while these are worked on: half of them by either half, if there are two.
+    halves = 1 if products.shape[0] else 2
     for start in range(first, last, block):
         lanes[:] = 0.0
         products[:] = 0.0
-        for t in range(start, min(start + block, last)):
+        stop = min(start + block, last)
+        for t in range(start, stop):
+            place = (t - start) % together
+            following = (t - place + together) * d
+            residual = residuals[place * outputs : (place + 1) * outputs]
             start_predictors(offset, t, intercept, outputs, eta)
-            add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, eta)
+            add_predictors(tiles[t], coef, eta, tiles, following + place * d * halves // 2, halves)
             leave = kept[t if kept.shape[0] > 1 else 0]
             run_stage(stage, eta, y[t], leave, value, residual, parameter, smoothing)
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, leave, lanes, 0)
-            if products.shape[0]:
-                put_rows(residual, right)
-                add_products(tiles[t], wide, right, False, products)
+            if products.shape[0] and (place == together - 1 or t == stop - 1):
+                add_products(tiles[t - place : t + 1], residuals, products, tiles, following + together * d // 2)
         add_to_total(products, outputs, lanes, 0, total)
 
 
@@ -324,20 +306,19 @@ def pipelined_sweep(
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Work2,
     lanes: Lanes2,
     products: Products1,
     total: Integers2,
 ) -> None:
     """As `sweep`, for one predictor and one residual, with both halves at once.
 
-    right is not used; lanes (d + 2 + W, lanes), products (d, 1).
+    lanes (d + 2 + W, lanes), products (d, 1).
     """
     d, rows = tiles.shape[1], tiles.shape[2]
     eta, value, residual, weights = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:4]
     if first < last:
         start_predictors(offset, first, intercept, 1, eta)
-        add_predictors(tiles[first], tiles[first], coef, eta)
+        add_predictor(tiles[first], coef, eta)
     for start in range(first, last, block):
         lanes[:] = 0.0
         for t in range(start, min(start + block, last)):
@@ -367,40 +348,39 @@ def second_order(
     offset: PerRow,
     coef: Work2,
     intercept: Work1,
-    kept: Scratch3,
     scratch: Scratch2,
-    right: Work2,
     lanes: Lanes2,
     products: Floats2,
     total: Integers2,
 ) -> None:
     """Value, gradient and Hessian of a loss of one predictor in one read; arguments as in `sweep`, but for these.
 
-    kept (1, 1, rows), scratch (4 + CHUNK, rows), lanes (4, lanes) : overwritten.
-    right (rows, L), products (d, L) : L is d + 2 in full sets of lanes; columns of S X, then s, then the residual,
-        each of which meets the columns of X up to its own.
+    There is no kept.  scratch (3 + T (d + 2), rows), lanes (4, lanes), products (d, d + 2) : overwritten. Scratch
+        keeps, of T tiles, the columns of S X, then s, then the residual; each meets the columns of X up to its own.
     total (m, 4) : exact sums of products[j, j : d + 2] for j = 0 … d - 1, then of the residual, value, weight,
         curvature.
     """
     d, rows = tiles.shape[1], tiles.shape[2]
-    eta, value, residual, weights, wide = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:4], scratch[4:]
-    curvature, zero = kept[0], splat(0.0, scratch)
+    eta, value, weights, right = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:]
+    together, zero = right.shape[0] // (d + 2), splat(0.0, scratch)
     for start in range(first, last, block):
         lanes[:] = 0.0
         products[:] = 0.0
-        for t in range(start, min(start + block, last)):
+        stop = min(start + block, last)
+        for t in range(start, stop):
+            place = (t - start) % together
+            own = right[place * (d + 2) : (place + 1) * (d + 2)]
+            curvature, residual = own[d : d + 1], own[d + 1 :]
             start_predictors(offset, t, intercept, 1, eta)
-            add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, eta)
+            add_predictor(tiles[t], coef, eta)
             run_stage(stage, eta, y[t], curvature, value, residual, parameter, smoothing)
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, curvature, lanes, 0)
             sum_rows(curvature, lanes, 3)
             for j in range(d):
-                for i in range(0, rows, lanes_of(right)):
-                    store(wide, 0, i, fma_lanes(load(tiles[t], j, i, right), load(curvature, 0, i, right), zero))
-                put_rows(wide[:1], right[:, j:])
-            put_rows(curvature, right[:, d:])
-            put_rows(residual, right[:, d + 1 :])
-            add_products(tiles[t], wide, right, True, products)
+                for i in range(0, rows, lanes_of(own)):
+                    store(own, j, i, fma_lanes(load(tiles[t], j, i, own), load(curvature, 0, i, own), zero))
+            if place == together - 1 or t == stop - 1:
+                add_squares(tiles[t - place : t + 1], right, products)
         e = 0
         for j in range(d):
             add_all(total, e, products[j, j : d + 2])
@@ -426,7 +406,7 @@ def linear_predictor(
     rows = tiles.shape[2]
     for t in range(first, last):
         start_predictors(offset, t, intercept, coef.shape[1], scratch)
-        add_predictors(tiles[t], tiles[min(t + 1, last - 1)], coef, scratch)
+        add_predictors(tiles[t], coef, scratch, tiles, (t + 1) * tiles.shape[1], 2)
         for i in range(min(rows, n - t * rows)):
             for k in range(coef.shape[1]):
                 out[t * rows + i, k] = scratch[k, i]

@@ -48,7 +48,7 @@ def align(total, e, t):
 
 @inline
 def limbs_of(value):
-    """The bin of a finite double, EMPTY of zero, and its bits in that bin and the two below, as signed integers.
+    """The bin of a finite double, EMPTY of zero, and its bits in that bin and the two below, signed.
 
     value = ± mantissa 2^(exponent - 1074) with its leading bit at exponent + 52. Without a branch, so that it vectorises.
     """

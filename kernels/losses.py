@@ -213,7 +213,13 @@ def negative_binomial(eta, y, parameter, smoothing):
 
 @stage
 def softmax(
-    eta: Scratch2, y: RowsOfTile, kept: Scratch2, value: Scratch2, residual: Scratch2, parameter: float, smoothing: float
+    eta: Scratch2,
+    y: RowsOfTile,
+    kept: Scratch2,
+    value: Scratch2,
+    residual: Scratch2,
+    parameter: float,
+    smoothing: float,
 ) -> None:
     """Multinomial negative log-likelihood of one tile, log(sum_k exp(eta_k)) - eta_y; arguments as in `over_tile`.
 
@@ -282,7 +288,13 @@ def over_tile(row: Callable[..., Any]) -> Kernel:
 
     @stage
     def tile(
-        eta: Scratch2, y: RowsOfTile, kept: Scratch2, value: Scratch2, residual: Scratch2, parameter: float, smoothing: float
+        eta: Scratch2,
+        y: RowsOfTile,
+        kept: Scratch2,
+        value: Scratch2,
+        residual: Scratch2,
+        parameter: float,
+        smoothing: float,
     ) -> None:
         for k in range(eta.shape[0]):
             target = y[min(k, y.shape[0] - 1)]
@@ -310,7 +322,13 @@ def of_curvature(curve: Callable[..., None]) -> Kernel:
 
     @stage
     def product(
-        eta: Scratch2, y: RowsOfTile, kept: Scratch2, value: Scratch2, residual: Scratch2, parameter: float, smoothing: float
+        eta: Scratch2,
+        y: RowsOfTile,
+        kept: Scratch2,
+        value: Scratch2,
+        residual: Scratch2,
+        parameter: float,
+        smoothing: float,
     ) -> None:
         curve(kept, eta, value, residual)
 
@@ -323,7 +341,13 @@ def of_curvature_anew(tile: Kernel, curve: Callable[..., None]) -> Kernel:
 
     @stage
     def product(
-        eta: Scratch2, y: RowsOfTile, kept: Scratch2, value: Scratch2, residual: Scratch2, parameter: float, smoothing: float
+        eta: Scratch2,
+        y: RowsOfTile,
+        kept: Scratch2,
+        value: Scratch2,
+        residual: Scratch2,
+        parameter: float,
+        smoothing: float,
     ) -> None:
         outputs = residual.shape[0]
         first_tile(eta[:outputs], y, kept, value, residual, parameter, smoothing)

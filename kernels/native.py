@@ -28,7 +28,7 @@ from typing import Annotated, Any, get_type_hints
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
-from mpigd_kernels import vector
+from mpigd_kernels import instructions, vector
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class Kernel:
         # Without Numba's runtime a kernel that allocates does not compile, and nothing counts references.
         options = {"error_model": "numpy", "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         single = self._narrow and variables["WORK"] == np.float32
-        names: dict[str, Any] = {**vector.compiled(), "run_stage": _stage_runner()}
+        names: dict[str, Any] = {**instructions.compiled(), "run_stage": _stage_runner()}
 
         def bound(function: types.FunctionType) -> types.FunctionType:
             return _rebound(function, names, inlined, _to_single if single else _same)
@@ -433,7 +433,7 @@ def _fingerprint() -> str:
 
     digest = hashlib.sha256()
     # The modules that declare what is compiled, with those that compile it.
-    modules = {__name__, vector.__name__, *(name for name in _declaring if _is_own(name))}
+    modules = {__name__, vector.__name__, instructions.__name__, *(name for name in _declaring if _is_own(name))}
     for module in sorted(modules):
         digest.update(Path(str(sys.modules[module].__file__)).read_bytes())
     parts = [version("numba"), llvmlite.__version__, llvm.get_process_triple(), llvm.get_host_cpu_name(), _features()]

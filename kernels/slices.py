@@ -21,6 +21,9 @@ from mpigd_kernels.tiles import gather_tiles, tile_count, tile_rows
 from mpigd_kernels.vector import LINE, aligned
 
 DOUBLE = np.dtype(np.float64)
+# Tiles that several outputs or squares meet at once: what they give is added up across lanes once for all of them.
+# So many where they and those that follow have room in the second-level cache; measured with benchmarks/kernels.py.
+TOGETHER, TOGETHER_BYTES = 8, 1 << 19
 NORM_ROWS = 1 << 16  # row norms are computed for so many rows at a time
 
 
@@ -78,12 +81,8 @@ class Slice(ABC):
         """The arrays of X, as kernels take them."""
 
     @abstractmethod
-    def _more_scratch(self) -> int:
-        """How many rows of scratch operations with products take beside those of a stage."""
-
-    @abstractmethod
-    def _products_width(self, outputs: int) -> int:
-        """Columns of an array for products of X with so many outputs."""
+    def _right_rows(self, residuals: int, columns: int = 0) -> int:
+        """Rows of scratch for what X' is multiplied with: residuals, after so many columns of S X."""
 
     @abstractmethod
     def _moments_scratch(self) -> tuple[np.ndarray, ...]:
@@ -163,11 +162,9 @@ class Slice(ABC):
 
         def scratch() -> tuple[np.ndarray, ...]:
             return (
-                aligned((1, 1, self.rows), work),
-                aligned((4 + self._more_scratch(), self.rows), work),
-                self._right(d + 2),
+                aligned((3 + self._right_rows(2, d), self.rows), work),
                 aligned((4, self._lanes), np.float64),
-                aligned((d, self._products_width(d + 2)), np.float64),
+                aligned((d, d + 2), np.float64),
             )
 
         return self._in_blocks(
@@ -218,16 +215,6 @@ class Slice(ABC):
         """Coefficients and intercept as kernels take them."""
         return np.ascontiguousarray(coef, self.computing.work), np.ascontiguousarray(intercept, self.computing.work)
 
-    def _full(self, columns: int) -> int:
-        """As many numbers as make full sets of lanes."""
-        return -(-columns // self._lanes) * self._lanes
-
-    def _right(self, columns: int) -> np.ndarray:
-        """What X' is multiplied with, row by row."""
-        right = aligned((self.rows, self._full(columns)), self.computing.work)
-        right[:] = 0.0
-        return right
-
     @property
     def _lanes(self) -> int:
         return LINE // self.computing.work.itemsize
@@ -259,10 +246,9 @@ class Slice(ABC):
         def scratch() -> tuple[np.ndarray, ...]:
             return (
                 aligned((1, passing, rows), work) if kept is None else kept,
-                aligned((predictors + 2 * outputs + weights + self._more_scratch(), rows), work),
-                self._right(outputs),
+                aligned((predictors + outputs + weights + self._right_rows(outputs), rows), work),
                 aligned((lanes, self._lanes), np.float64),
-                aligned((products, 1 if operation == "pipelined_sweep" else self._products_width(outputs)), np.float64),
+                aligned((products, outputs), np.float64),
             )
 
         return self._in_blocks(
@@ -367,11 +353,9 @@ class DenseSlice(Slice):
     def _sweep_for(self, predictors: int, gradient: bool) -> str:
         return "pipelined_sweep" if predictors == 1 and gradient else "sweep"
 
-    def _more_scratch(self) -> int:
-        return dense.CHUNK
-
-    def _products_width(self, outputs: int) -> int:
-        return self._full(outputs)
+    def _right_rows(self, residuals: int, columns: int = 0) -> int:
+        tile = self.d * self.rows * self.tiles.itemsize
+        return max(min(TOGETHER_BYTES // tile, TOGETHER), 1) * (residuals + columns)
 
     def _moments_scratch(self) -> tuple[np.ndarray, ...]:
         return aligned((1, self.rows), np.float64), aligned((2 * self.d + 1, LINE // 8), np.float64)
@@ -410,11 +394,8 @@ class SparseSlice(Slice):
     def _x(self) -> tuple[np.ndarray, ...]:
         return self.values, self.columns, self.starts
 
-    def _more_scratch(self) -> int:
-        return 1
-
-    def _products_width(self, outputs: int) -> int:
-        return outputs
+    def _right_rows(self, residuals: int, columns: int = 0) -> int:
+        return residuals
 
     def _moments_scratch(self) -> tuple[np.ndarray, ...]:
         return aligned((1, self.rows), np.float64), aligned((1, LINE // 8), np.float64), np.empty((self.d, 2))

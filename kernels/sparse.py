@@ -92,12 +92,11 @@ def sparse_sweep(
     intercept: Work1,
     kept: Scratch3,
     scratch: Scratch2,
-    right: Work2,
     lanes: Lanes2,
     products: Products2,
     total: Integers2,
 ) -> None:
-    """As `mpigd_kernels.dense.sweep`, on batches first … last - 1 of sparse rows; right is not used."""
+    """As `mpigd_kernels.dense.sweep`, on batches first … last - 1 of sparse rows."""
     rows, predictors, outputs = y.shape[2], coef.shape[1], (lanes.shape[0] - weight.shape[1]) // 2
     eta, value = scratch[:predictors], scratch[predictors : predictors + outputs]
     residual = scratch[predictors + outputs : predictors + 2 * outputs]
@@ -133,14 +132,12 @@ def sparse_second_order(
     offset: PerRow,
     coef: Work2,
     intercept: Work1,
-    kept: Scratch3,
     scratch: Scratch2,
-    right: Work2,
     lanes: Lanes2,
     products: Floats2,
     total: Integers2,
 ) -> None:
-    """As `mpigd_kernels.dense.second_order`, on sparse rows; scratch (5, rows), right is not used."""
+    """As `mpigd_kernels.dense.second_order`, on sparse rows; scratch (5, rows)."""
     d, rows = coef.shape[0], y.shape[2]
     # The curvature and the residual side by side, as what X is multiplied with.
     eta, value, weights, both = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:5]

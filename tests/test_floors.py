@@ -35,8 +35,8 @@ FLOORS = [
 
 ONLY_IN = {
     "mpi4py": {"mpigd.comm"},
-    "numba": {"mpigd_kernels.native", "mpigd_kernels.vector"},
-    "llvmlite": {"mpigd_kernels.native", "mpigd_kernels.vector"},
+    "numba": {"mpigd_kernels.instructions", "mpigd_kernels.native"},
+    "llvmlite": {"mpigd_kernels.instructions", "mpigd_kernels.native", "mpigd_kernels.vector"},
     "h5py": {"mpigd.dataset", "mpigd.model", "mpigd.convert", "mpigd.predict"},
     "cyclopts": {"mpigd.cli"},
     "rich": {"mpigd.console"},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from mpigd_kernels import exact
+from mpigd_kernels import dense, exact
 from reference import EXAMPLES_OF_Y, VALUE, parameters
 from scipy import sparse, special
 
@@ -231,10 +231,8 @@ def test_hessian_products_equal_numpy(problem: Problem, seed: int) -> None:
         np.testing.assert_allclose(found[: (d + 1) * outputs].reshape(d + 1, outputs), expected, rtol=0, atol=atol)
 
 
-@given(problem=problems(losses=sorted(set(kernels.LOSSES) - {"softmax"}), most_outputs=1))
-def test_second_order_equals_numpy(problem: Problem) -> None:
-    assume(problem.stored.split()[0] in ("float64", "float32", "csr"))
-    found = exact.rounded(problem.slice().second_order(problem.at))
+def check_second_order(problem: Problem, found: np.ndarray) -> None:
+    """Compare value, gradient and Hessian with numpy."""
     X, w, d = problem.X, problem.weights(), problem.X.shape[1]
     value, first, hessian = problem.rows()
     s, r = w * hessian[:, :, 0], w * first
@@ -245,6 +243,53 @@ def test_second_order_equals_numpy(problem: Problem) -> None:
     rest = [r.sum(), (w * value).sum(), w.sum(), s.sum()]
     atol = 4 * problem.tolerance(s, r, w * value)
     np.testing.assert_allclose(found, np.concatenate([*expected, rest]), rtol=0, atol=atol)
+
+
+@given(problem=problems(losses=sorted(set(kernels.LOSSES) - {"softmax"}), most_outputs=1))
+def test_second_order_equals_numpy(problem: Problem) -> None:
+    assume(problem.stored.split()[0] in ("float64", "float32", "csr"))
+    check_second_order(problem, exact.rounded(problem.slice().second_order(problem.at)))
+
+
+@pytest.mark.parametrize("d", [1, 7, 30, 45])
+@pytest.mark.parametrize("stored", ["float32 in float64", "float32 in float32", "float64 in float64"])
+@pytest.mark.parametrize("block", [16, 64, 1024])
+def test_second_order_with_full_and_partial_blocks_of_columns(d: int, stored: str, block: int) -> None:
+    rng = np.random.default_rng(d)
+    X, y = rng.integers(-2, 3, (1500, d)) / 2, rng.integers(0, 2, (1500, 1)).astype(float)
+    weight = rng.integers(0, 3, (1500, 1)).astype(float)
+    coef = rng.integers(-8, 8, (d, 1)) / 16 / d
+    problem = Problem(kernels.LOSSES["logistic"], stored, X, y, weight, None, coef, np.full(1, 0.25), block)
+    found = exact.rounded(problem.slice().second_order(problem.at))
+    np.testing.assert_array_equal(exact.rounded(replace(problem, threads=3).slice().second_order(problem.at)), found)
+    check_second_order(problem, found)
+
+
+@pytest.mark.parametrize("stored", [x for x in EVERY if "csr" not in x])
+@pytest.mark.parametrize("outputs", [2, 10, 13])
+def test_many_columns_and_tiles_with_several_outputs(outputs: int, stored: str) -> None:
+    rng = np.random.default_rng(outputs)
+    X, y = rng.integers(0, 3, (1500, 75)).astype(float), rng.integers(0, outputs, (1500, 1)).astype(float)
+    coef, intercept = rng.integers(-8, 8, (75, outputs)) / 64, rng.integers(-8, 8, outputs) / 8
+    problem = Problem(kernels.LOSSES["softmax"], stored, X, y, None, None, coef, intercept, 1024)
+    found = problem.slice().value_gradient(problem.at)
+    np.testing.assert_array_equal(replace(problem, threads=3).slice().value_gradient(problem.at), found)
+    check_sums(problem, exact.rounded(found), with_gradient=True)
+
+
+def test_blocks_of_accumulators_in_python_equal_the_compiled_ones() -> None:
+    rng = np.random.default_rng(0)
+    d, outputs, rows = 45, 13, 16
+    tiles = rng.integers(-4, 5, (3, d, rows)).astype(np.float32)
+    coef, right = rng.integers(-4, 5, (d, outputs)) / 4, rng.integers(-4, 5, (3 * outputs, rows)) / 4
+    eta, products = np.zeros((outputs, rows)), np.zeros((d, outputs))
+    dense.add_predictors(tiles[0], coef, eta, tiles, d, 2)
+    dense.add_products(tiles, right, products, tiles, 0)
+    np.testing.assert_array_equal(eta, coef.T @ tiles[0])
+    np.testing.assert_array_equal(products, np.einsum("tji,tki->jk", tiles, right.reshape(3, outputs, rows)))
+    squares = np.zeros((d, outputs))
+    dense.add_squares(tiles, right, squares)
+    np.testing.assert_array_equal(np.triu(squares), np.triu(products))
 
 
 @given(problem=problems())
