@@ -50,7 +50,7 @@ def align(total, e, t):
 def limbs_of(value):
     """The bin of a finite double, EMPTY of zero, and its bits in that bin and the two below, signed.
 
-    value = ± mantissa 2^(exponent - 1074) with its leading bit at exponent + 52. Without a branch, so that it vectorises.
+    value = ± mantissa 2^(exponent - 1074) with its leading bit at exponent + 52. Without a branch: it vectorises.
     """
     bits = np.float64(value).view(np.int64)
     biased = (bits >> 52) & 0x7FF

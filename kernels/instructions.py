@@ -13,32 +13,6 @@ def code_of(kind: Any) -> str:
     return {"double": "f64", "float": "f32"}.get(str(kind), str(kind))
 
 
-def add_combinations(
-    x: Any, first: int, last: int, coef: Any, k: int, count: int, eta: Any, ahead: Any, row: int, halves: int
-) -> None:
-    """Add columns first … last - 1 of x (d, rows), times coef (d, P), to `count` outputs from k on of eta (P, rows).
-
-    count : at most OUTPUTS; they meet the rows of as many sets of lanes as there are registers for. Every sum goes
-    through the columns in turn. With k = 0 memory is asked for on the way: from row `row` of the tiles `ahead` on, as
-    many halves of these columns, in the order of addresses.
-    """
-    eta[k : k + count] += coef[first:last, k : k + count].T @ x[first:last].astype(eta.dtype)
-
-
-def add_inner_products(x: Any, j: int, right: Any, k: int, count: int, products: Any) -> None:
-    """Add columns from j on of x times `count` outputs from k on of right, over all their rows, to products (d, K).
-
-    x (T, d, rows), right (T K, rows) : tiles.  products : float64.
-    count : at most OUTPUTS; they meet ACCUMULATORS // count columns, or fewer where x ends. Lanes run across rows.
-    Every sum goes through the rows of a lane in turn and then through the lanes in the order of `sum_lanes`, in the
-    type of right; it is widened as it leaves.
-    """
-    outputs, columns = products.shape[1], slice(j, j + ACCUMULATORS // count)
-    for t, tile in enumerate(x):
-        some = right[t * outputs + k : t * outputs + k + count]
-        products[columns, k : k + count] += tile[columns].astype(right.dtype) @ some.T
-
-
 @cache
 def compiled() -> dict[str, Any]:
     """The functions by name, on a type of their own for lanes."""
