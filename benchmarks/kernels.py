@@ -34,6 +34,7 @@ REPEATS = 7
 COLUMNS = (13, 28, 64, 128, 512, 2000)
 DTYPES = ("float32", "float64", "float16", "uint8")
 ROWS = 64  # of a tile
+MAIN = ("squared", "logistic", "poisson", "huber")
 SCALAR = [name for name, loss in kernels.LOSSES.items() if not loss.coupled]
 MOST = 64 << 20  # bytes that a pass may take beside the slice
 
@@ -113,6 +114,14 @@ def as_words(tiles: np.ndarray) -> np.ndarray:
     return flat if flat.itemsize >= 4 else flat[: len(flat) // 8 * 8].view(np.int64)
 
 
+def numpy_products(tiles: np.ndarray, outputs: int) -> Callable[[], np.ndarray]:
+    """What numpy would do with as many numbers: X' (X theta), without the loss between."""
+    X = tiles.reshape(-1, tiles.shape[1])
+    theta = np.ones((X.shape[1], outputs), X.dtype)
+    theta = theta if outputs > 1 else theta[:, 0]
+    return lambda: X.T @ (X @ theta)
+
+
 def losses(comm: Comm, roofline: list[tuple[str, int, float, float]]) -> Iterator[Table]:
     """The gradient of every loss in every type; of float32 and float64 beside numpy's products."""
     for dtype in DTYPES:
@@ -136,13 +145,7 @@ def losses(comm: Comm, roofline: list[tuple[str, int, float, float]]) -> Iterato
                 rate = 4 * rows.n * d / (found[0] * found[1]) / 1e9
                 roofline.append((f"{name} {dtype}", d, 4 / rows.tiles.itemsize, rate))
                 if name == "squared" and dtype in ("float32", "float64"):
-                    X = rows.tiles.reshape(-1, d)
-                    w = np.ones(d, dtype)
-
-                    def numpy_products(X: np.ndarray = X, w: np.ndarray = w) -> np.ndarray:
-                        return X.T @ (X @ w)
-
-                    against = compare(comm, gradient, numpy_products)[1]
+                    against = compare(comm, gradient, numpy_products(rows.tiles, 1))[1]
             table.add(d, rows.tiles.nbytes / statistics.median(seconds) / 1e9, against, *ratios)
         yield table
 
@@ -179,17 +182,18 @@ def operations(comm: Comm) -> Iterator[Table]:
     table = Table(
         comm,
         "Value and gradient, float32 columns, float32 arithmetic and threads: pass / read",
-        *("columns", "squared float32", "logistic float32", "poisson float32", "squared, 2 threads / 1 thread"),
+        *("columns", *MAIN, "numpy's two products / squared", "squared, 2 threads / 1 thread"),
     )
     for d in COLUMNS:
         rows = make_slice(comm, "float32", d, "float32")
-        some = [partial(rows.value_gradient, point(kernels.LOSSES[n], d)) for n in ("squared", "logistic", "poisson")]
+        some = [partial(rows.value_gradient, point(kernels.LOSSES[n], d)) for n in MAIN]
         ratios = compare(comm, partial(read, as_words(rows.tiles)), *some)[1:]
+        against = compare(comm, some[0], numpy_products(rows.tiles, 1))[1]
         rows = make_slice(comm, "float32", d)
         both = make_slice(comm, "float32", d, threads=2)
         squared = point(kernels.LOSSES["squared"], d)
         threads = compare(comm, partial(rows.value_gradient, squared), partial(both.value_gradient, squared))[1]
-        table.add(d, *ratios, threads)
+        table.add(d, *ratios, against, threads)
     yield table
 
 
@@ -206,6 +210,7 @@ def columns(comm: Comm) -> Iterator[Table]:
         comm,
         f"Several columns of theta, 784 columns of float32; numpy's float32 product does {peak:.0f} Gflop/s a rank",
         *("loss", "K", "arithmetic", "Gflop/s a rank", "part of the product's", "pass / read"),
+        "numpy's two products / pass",
     )
     for name, outputs in (("softmax", 10), ("squared", 4), ("squared", 16)):
         for work in ("float64", "float32"):
@@ -213,7 +218,8 @@ def columns(comm: Comm) -> Iterator[Table]:
             at = point(kernels.LOSSES[name], 784, outputs)
             seconds, ratio = compare(comm, partial(read, as_words(rows.tiles)), partial(rows.value_gradient, at))
             rate = 4 * rows.n * 784 * outputs / (seconds * ratio) / 1e9
-            table.add(name, outputs, work, f"{rate:.0f}", rate / peak, ratio)
+            against = compare(comm, partial(rows.value_gradient, at), numpy_products(rows.tiles, outputs))[1]
+            table.add(name, outputs, work, f"{rate:.0f}", rate / peak, ratio, against)
     yield table
 
 
@@ -263,8 +269,10 @@ def memory(comm: Comm) -> Iterator[Table]:
         for name, outputs in (("logistic", 1), ("softmax", 10), ("X'SX", 1)):
             rows = make_slice(comm, "float32", d, outputs=outputs)
             at = point(kernels.LOSSES["logistic" if outputs == 1 else "softmax"], d, outputs)
+            operation = rows.second_order if name == "X'SX" else rows.value_gradient
+            operation(at)  # the first may compile
             tracemalloc.start()
-            (rows.second_order if name == "X'SX" else rows.value_gradient)(at)
+            operation(at)
             more = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             cells.append(more / 1e6)
@@ -283,7 +291,7 @@ def draw(path: Path, found: list[tuple[str, int, float, float]], bandwidth: floa
     intensity = np.array([0.2, 64.0])
     axes.loglog(intensity, np.minimum(intensity * bandwidth, peak), color="black", label="limits of this machine")
     for dtype, marker in zip(DTYPES, "osd^", strict=True):
-        for name, color in (("squared", "C0"), ("logistic", "C1"), ("poisson", "C2"), ("huber", "C3")):
+        for name, color in zip(MAIN, ("C0", "C1", "C2", "C3"), strict=True):
             points = [(x * (1 + 0.02 * i), rate) for i, (n, _, x, rate) in enumerate(found) if n == f"{name} {dtype}"]
             shown = [rate for _, rate in points]
             x = 4 / np.dtype(dtype).itemsize

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from mpigd_kernels import dense, exact
+from mpigd_kernels.sparse import add_sparse_predictors, add_sparse_products
 from reference import EXAMPLES_OF_Y, VALUE, parameters
 from scipy import sparse, special
 
@@ -290,6 +291,36 @@ def test_blocks_of_accumulators_in_python_equal_the_compiled_ones() -> None:
     squares = np.zeros((d, outputs))
     dense.add_squares(tiles, right, squares)
     np.testing.assert_array_equal(np.triu(squares), np.triu(products))
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("stored", [x for x in EVERY if "csr" in x])
+def test_sparse_rows_of_any_length(outputs: int, stored: str) -> None:
+    """From none to several sets of lanes with every number left over."""
+    rng = np.random.default_rng(outputs)
+    X = rng.choice([-2.0, -0.5, 1.0, 1.5], (123, 60))
+    for i in range(len(X)):
+        X[i, rng.permutation(60)[i % 41 :]] = 0.0
+    y = rng.integers(-4, 5, (123, outputs)) / 4
+    coef, intercept = rng.integers(-8, 8, (60, outputs)) / 8, rng.integers(-8, 8, outputs) / 8
+    problem = Problem(kernels.LOSSES["squared"], stored, X, y, None, None, coef, intercept, 64)
+    rows = problem.slice()
+    found = exact.rounded(rows.value_gradient(problem.at))
+    residual = problem.eta() - y
+    np.testing.assert_array_equal(found[: 60 * outputs].reshape(60, outputs), X.T @ residual)  # all are exact
+    np.testing.assert_array_equal(rows.linear_predictor(coef, intercept), problem.eta())
+    check_sums(problem, found, with_gradient=True)
+
+
+def test_sparse_operations_in_python_equal_numpy() -> None:
+    rng = np.random.default_rng(0)
+    X = sparse.csr_array(rng.integers(-2, 3, (16, 40)).astype(float))
+    eta, products = np.zeros((2, 16)), np.zeros((40, 2))
+    coef, residual = rng.integers(-4, 5, (40, 2)) / 4, rng.integers(-4, 5, (2, 16)) / 4
+    add_sparse_predictors(X.data, X.indices, X.indptr, 16, 0, coef, eta)
+    add_sparse_products(X.data, X.indices, X.indptr, 16, 0, residual, products)
+    np.testing.assert_array_equal(eta, (X @ coef).T)
+    np.testing.assert_array_equal(products, X.T @ residual.T)
 
 
 @given(problem=problems())
