@@ -56,7 +56,7 @@ def limbs_of(value):
     biased = (bits >> 52) & 0x7FF
     fraction = bits & 0xFFFFFFFFFFFFF
     mantissa = fraction | (0x10000000000000 if biased else 0)
-    exponent = max(biased, 1) - 1
+    exponent = biased - (1 if biased else 0)
     t = ((exponent + 52) * 1725) >> 16  # // BITS
     shift = BITS * t - exponent  # in 15 … 52
     first = mantissa >> shift
