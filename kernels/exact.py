@@ -18,7 +18,7 @@ than zero.
 from __future__ import annotations
 
 import numpy as np
-from mpigd_kernels.native import Floats1, Floats2, Integers1, Integers2, called, inline, kernel
+from mpigd_kernels.native import Floats1, Floats2, Integers1, Integers2, called, kernel
 
 BITS = 38
 EMPTY = -4  # so far below bin 0 that its limbs, which are zero, shift out
@@ -34,7 +34,7 @@ def empty(count: int) -> np.ndarray:
     return total
 
 
-@inline
+@called
 def align(total, e, t):
     """Raise the bin of sum e to t; lower limbs fall out at the bottom."""
     by = t - total[0, e]
@@ -46,7 +46,7 @@ def align(total, e, t):
         total[3, e] = second if by == 1 else (first if by == 2 else 0)
 
 
-@inline
+@called
 def limbs_of(value):
     """The bin of a finite double, EMPTY of zero, and its bits in that bin and the two below, signed.
 
@@ -71,7 +71,7 @@ def limbs_of(value):
     )
 
 
-@inline
+@called
 def is_finite(value):
     """Whether a double is neither infinite nor NaN."""
     return np.float64(value).view(np.int64) & 0x7FF0000000000000 != 0x7FF0000000000000
