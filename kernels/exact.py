@@ -1,11 +1,11 @@
 """Sums whose bits do not depend on the order or grouping of their terms.
 
-An accumulator of one sum is four int64: a bin t and three limbs. Bin b covers the bits from 2^(38 b - 1074) up, 38
-of them; t is the highest bin that any term so far reached, and the limbs hold, as signed integers, the sums of the
-terms' bits within bins t, t - 1 and t - 2. Bins are absolute, so which bits of a term count follows from the term and
-from the largest term alone: not from the order, nor from how terms were grouped (the idea of J. Demmel, P. Ahrens,
-H. Nguyen, "Efficient reproducible floating point summation and BLAS", UCB/EECS-2016-121, section 4, with integers
-for bins).
+An accumulator of one sum is four int64, a column of an array (4, sums): a bin t and three limbs. Bin b covers the
+bits from 2^(38 b - 1074) up, 38 of them; t is the highest bin that any term so far reached, and the limbs hold, as
+signed integers, the sums of the terms' bits within bins t, t - 1 and t - 2. Bins are absolute, so which bits of a
+term count follows from the term and from the largest term alone: not from the order, nor from how terms were grouped
+(the idea of J. Demmel, P. Ahrens, H. Nguyen, "Efficient reproducible floating point summation and BLAS",
+UCB/EECS-2016-121, section 4, with integers for bins).
 
 Error: of each term, bits below bin t - 2 are cut off, less than 2^(38 (t - 2) - 1074), and the largest term is at least
 2^(38 t - 1074). So a sum of N terms is within N 2^-76 of the largest magnitude among them before it is rounded to a

@@ -119,14 +119,14 @@ class Slice(ABC):
             self.load("gather")
 
     def value(self, at: At) -> np.ndarray:
-        """Accumulators (2 K + W, 4) of the weighted residuals (K), values (K) and weights (W).
+        """Accumulators (4, 2 K + W) of the weighted residuals (K), values (K) and weights (W).
 
         W is 1, or K where every output has weights of its own. With softmax the value is one, the first.
         """
         return self._sweep(at.loss.tile, at, at.coef, at.intercept, gradient=False)
 
     def value_gradient(self, at: At, curvature: np.ndarray | None = None) -> np.ndarray:
-        """Accumulators (d K + 2 K + W, 4) of the gradient (d, K), that of the intercepts, values and weights.
+        """Accumulators (4, d K + 2 K + W) of the gradient (d, K), that of the intercepts, values and weights.
 
         curvature : as from `curvature()`, receives what `hessian_product` can use.
         """
@@ -187,7 +187,7 @@ class Slice(ABC):
         return out
 
     def column_moments(self, shift: np.ndarray) -> np.ndarray:
-        """Accumulators (2 d + 1, 4) of w (x - shift) and w (x - shift)^2 of each column, and of w."""
+        """Accumulators (4, 2 d + 1) of w (x - shift) and w (x - shift)^2 of each column, and of w."""
         return self._in_blocks("column_moments", (), (self.weight, shift), self._moments_scratch, 2 * self.d + 1)
 
     def row_norms(self, mean: np.ndarray, scale: np.ndarray) -> Iterator[np.ndarray]:
