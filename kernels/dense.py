@@ -217,14 +217,15 @@ def total_of(lanes, row):
 
 
 @called
-def add_to_total(products, outputs, lanes, first, total):
+def add_to_total(products, lanes, first, total):
     """Add a block's products (d, K), then its lanes from row `first` on, to the exact sums."""
-    e = products.shape[0] * outputs
-    if products.shape[1] == 1:
+    d, outputs = products.shape
+    if outputs == 1:
         add_all(total, 0, products[:, 0])
     else:
-        for j in range(products.shape[0]):
-            add_all(total, j * outputs, products[j, :outputs])
+        for j in range(d):
+            add_all(total, j * outputs, products[j])
+    e = d * outputs
     for row in range(first, lanes.shape[0]):
         add(total, e, total_of(lanes, row))
         e += 1
@@ -286,7 +287,7 @@ def sweep(
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, leave, lanes, 0)
             if products.shape[0] and (place == together - 1 or t == stop - 1):
                 add_products(tiles[t - place : t + 1], residuals, products, tiles, following + together * d // 2)
-        add_to_total(products, outputs, lanes, 0, total)
+        add_to_total(products, lanes, 0, total)
 
 
 @kernel
@@ -330,7 +331,7 @@ def pipelined_sweep(
             pipelined(tiles[t], tiles[following], coef, residual, eta, lanes)
         for j in range(d):
             products[j, 0] = total_of(lanes, j)
-        add_to_total(products, 1, lanes, d, total)
+        add_to_total(products, lanes, d, total)
 
 
 @kernel

@@ -112,7 +112,7 @@ def sparse_sweep(
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, leave, lanes, 0)
             if products.shape[0]:
                 add_sparse_products(values, columns, starts, n, t, residual, products)
-        add_to_total(products, outputs, lanes, 0, total)
+        add_to_total(products, lanes, 0, total)
 
 
 @kernel
