@@ -262,7 +262,7 @@ def sweep(
     scratch (P + K + W + T K, rows), lanes (2 K + W, lanes) : overwritten; W is 1, or K with weights for each output.
         Residuals are kept for T tiles, which X' then meets at once.
     products (d, K) : overwritten; (0, K) where no products of X with residuals are wanted.
-    total (4, p + 2 K + W) : exact sums of products (p = d K or 0), residuals, values, weights, each weighted.
+    total (5, p + 2 K + W) : exact sums of products (p = d K or 0), residuals, values, weights, each weighted.
     """
     d, rows = tiles.shape[1], tiles.shape[2]
     predictors, outputs = coef.shape[1], (lanes.shape[0] - weight.shape[1]) // 2
@@ -358,7 +358,7 @@ def second_order(
 
     There is no kept.  scratch (3 + T (d + 2), rows), lanes (4, lanes), products (d, d + 2) : overwritten. Scratch
         keeps, of T tiles, the columns of S X, then s, then the residual; each meets the columns of X up to its own.
-    total (4, m) : exact sums of products[j, j : d + 2] for j = 0 … d - 1, then of the residual, value, weight,
+    total (5, m) : exact sums of products[j, j : d + 2] for j = 0 … d - 1, then of the residual, value, weight,
         curvature.
     """
     d, rows = tiles.shape[1], tiles.shape[2]
@@ -429,7 +429,7 @@ def column_moments(
     """Weighted sums of (x - shift) and (x - shift)^2 of each column.
 
     shift (d,) : the point about which the sums are taken.  scratch (1, rows), lanes (2 d + 1, 8) : overwritten.
-    total (4, 2 d + 1) : exact sums of w (x - shift), of w (x - shift)^2, of w.
+    total (5, 2 d + 1) : exact sums of w (x - shift), of w (x - shift)^2, of w.
     """
     d, rows = tiles.shape[1], tiles.shape[2]
     zero, one = splat(0.0, scratch), splat(1.0, scratch)

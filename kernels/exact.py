@@ -1,18 +1,41 @@
 """Sums whose bits do not depend on the order or grouping of their terms.
 
-An accumulator of one sum is four int64, a column of an array (4, sums): a bin t and three limbs. Bin b covers the
-bits from 2^(38 b - 1074) up, 38 of them; t is the highest bin that any term so far reached, and the limbs hold, as
-signed integers, the sums of the terms' bits within bins t, t - 1 and t - 2. Bins are absolute, so which bits of a
-term count follows from the term and from the largest term alone: not from the order, nor from how terms were grouped
-(the idea of J. Demmel, P. Ahrens, H. Nguyen, "Efficient reproducible floating point summation and BLAS",
+An accumulator of one sum is five int64, a column of an array (5, sums): a bin t, three limbs, and a shift s. Bin b
+covers the bits from 2^(38 b - s - 1074) up, 38 of them; t is the highest bin that any term so far reached, and the
+limbs hold, as signed integers, the sums of the terms' bits within bins t, t - 1 and t - 2. Bins are absolute, so which
+bits of a term count follows from the term and from the largest term alone: not from the order, nor from how terms were
+grouped (the idea of J. Demmel, P. Ahrens, H. Nguyen, "Efficient reproducible floating point summation and BLAS",
 UCB/EECS-2016-121, section 4, with integers for bins).
 
-Error: of each term, bits below bin t - 2 are cut off, less than 2^(38 (t - 2) - 1074), and the largest term is at least
-2^(38 t - 1074). So a sum of N terms is within N 2^-76 of the largest magnitude among them before it is rounded to a
-double, which is done to within one unit in the last place. Limbs take 2^24 terms.
+Contract
+--------
+Terms are any doubles, at most MOST_TERMS of them in a sum over all ranks.
 
-Infinities and NaN: bin SPECIAL, the limbs counting +inf, -inf and NaN. EMPTY is the bin of a sum without terms other
-than zero.
+Order: `add`, `merge` and the sum of messages are sums of integers in bins that the largest term sets, so any order and
+grouping of the same terms gives the same accumulator (up to carries, which `from_message` undoes) and the same double.
+
+Error: with N terms, the largest of magnitude M, and S their exact sum, the result differs from S by at most
+
+    N 2^-76 M  +  (1/2 + 2^-50) ulp.
+
+Proof. Of each term the bits below bin t - 2 are cut off: less than 2^(38 (t - 2) - s - 1074) each, while the largest
+term has a bit in bin t, so that M is at least 2^(38 t - s - 1074): N 2^-76 M in all. What the limbs hold is an integer,
+which `from_message` writes as four numbers without a common bit, none negative once the sign is taken off, each a
+double, from the highest to the lowest. Adding them in that order, each partial sum is zero or larger than the next
+number, so that the rounding error of the addition is found exactly (T. Dekker, "A floating-point technique for
+extending the available precision", Numer. Math. 18, 1971, section 2). There are three, at most half an ulp each; adding
+them to each other loses 2^-52 of that, and adding them to the sum rounds once. Scaling by a power of two is exact, or,
+among subnormal numbers, rounds once more, to within one ulp. So a sum of terms of one sign, S >= M, is within one ulp
+of the double nearest to S for N up to 2^22.
+
+Infinities and NaN come through as in ordinary additions: bin SPECIAL, the limbs counting +inf, -inf and NaN. A sum
+that no double holds is infinite. EMPTY is the bin of a sum without terms other than zero. With more terms than
+MOST_TERMS a limb could overflow: `of_blocks` refuses them, and where ranks have too many together, their message
+says so to all of them.
+
+The shift is free: it says where bins begin. A sum whose terms are of about an expected magnitude is given the shift
+that has this in the middle of a bin (`shifts_for`), so that terms have to grow or shrink 2^18-fold before they
+reach another.
 """
 
 from __future__ import annotations
@@ -24,14 +47,24 @@ BITS = 38
 EMPTY = -4  # so far below bin 0 that its limbs, which are zero, shift out
 SPECIAL = 1 << 20
 MOST_TERMS = 1 << 24
+TOO_LARGE = 1 << 40
 LIMB = (1 << BITS) - 1
 
 
-def empty(count: int) -> np.ndarray:
-    """Accumulators of `count` sums, (4, count) int64."""
-    total = np.zeros((4, count), np.int64)
+def empty(count: int, shifts: np.ndarray | None = None) -> np.ndarray:
+    """Accumulators of `count` sums, (5, count) int64; shifts (count,) from 0 to 37, or none."""
+    total = np.zeros((5, count), np.int64)
     total[0] = EMPTY
+    if shifts is not None:
+        total[4] = shifts
     return total
+
+
+def shifts_for(magnitude: np.ndarray) -> np.ndarray:
+    """The shifts (sums,) that put terms of an expected magnitude (sums,) float64 in the middle of a bin."""
+    _, exponent = np.frexp(magnitude)
+    result: np.ndarray = (BITS // 2 - (exponent.astype(np.int64) - 1 + 1074)) % BITS
+    return result
 
 
 @called
@@ -47,7 +80,7 @@ def align(total, e, t):
 
 
 @called
-def limbs_of(value):
+def limbs_of(value, shift):
     """The bin of a finite double, EMPTY of zero, and its bits in that bin and the two below, signed.
 
     value = ± mantissa 2^(exponent - 1074) with its leading bit at exponent + 52. Without a branch: it vectorises.
@@ -56,12 +89,12 @@ def limbs_of(value):
     biased = (bits >> 52) & 0x7FF
     fraction = bits & 0xFFFFFFFFFFFFF
     mantissa = fraction | (0x10000000000000 if biased else 0)
-    exponent = biased - (1 if biased else 0)
+    exponent = biased - (1 if biased else 0) + shift
     t = ((exponent + 52) * 1725) >> 16  # // BITS
-    shift = BITS * t - exponent  # in 15 … 52
-    first = mantissa >> shift
-    second = (mantissa >> (shift - BITS) if shift > BITS else mantissa << (BITS - shift)) & LIMB
-    third = (mantissa << (2 * BITS - shift)) & LIMB
+    by = BITS * t - exponent  # in 15 … 52
+    first = mantissa >> by
+    second = (mantissa >> (by - BITS) if by > BITS else mantissa << (BITS - by)) & LIMB
+    third = (mantissa << (2 * BITS - by)) & LIMB
     sign = bits >> 63
     return (
         t if mantissa else np.int64(EMPTY),
@@ -79,9 +112,9 @@ def is_finite(value):
 
 @called
 def add(total, e, value):
-    """Add a double to sum e of total (4, sums)."""
+    """Add a double to sum e of total (5, sums)."""
     if is_finite(value):
-        t, first, second, third = limbs_of(value)
+        t, first, second, third = limbs_of(value, total[4, e])
         align(total, e, t)
         below = total[0, e] - t
         if below == 0:
@@ -103,14 +136,15 @@ def add(total, e, value):
 
 @called
 def add_all(total, start, values):
-    """Add each of values (m,) to a sum of its own, start … start + m - 1 of total (4, sums).
+    """Add each of values (m,) to a sum of its own, start … start + m - 1 of total (5, sums).
 
     Those that do not raise the bin of their sum, nearly all of them, several at a time; then the rest.
     """
     bins, highest, middle, lowest = total[0, start:], total[1, start:], total[2, start:], total[3, start:]
+    shifts = total[4, start:]
     left = 0
     for e in range(values.shape[0]):
-        t, first, second, third = limbs_of(values[e])
+        t, first, second, third = limbs_of(values[e], shifts[e])
         below = bins[e] - t
         fits = below >= 0 and is_finite(values[e])
         below = below if fits else 3
@@ -120,20 +154,27 @@ def add_all(total, start, values):
         lowest[e] += third if below == 0 else (second if below == 1 else (first if below == 2 else 0))
     if left:
         for e in range(values.shape[0]):
-            if not is_finite(values[e]) or limbs_of(values[e])[0] > bins[e]:
+            if not is_finite(values[e]) or limbs_of(values[e], shifts[e])[0] > bins[e]:
                 add(total, start + e, values[e])
 
 
 @kernel
-def add_rows(terms: Floats2, total: Integers2) -> None:
-    """Add every row of terms (n, sums) to total (4, sums)."""
-    for i in range(terms.shape[0]):
-        add_all(total, 0, terms[i])
+def add_rows(terms: Floats2, block: int, scratch: Floats1, total: Integers2) -> None:
+    """Add the rows of terms (n, sums) to total (5, sums): those of a block in turn, then what each block gives.
+
+    scratch (sums,) : overwritten.
+    """
+    for start in range(0, terms.shape[0], block):
+        scratch[:] = 0.0
+        for i in range(start, min(start + block, terms.shape[0])):
+            for e in range(scratch.shape[0]):
+                scratch[e] += terms[i, e]
+        add_all(total, 0, scratch)
 
 
 @kernel
 def merge(other: Integers2, total: Integers2) -> None:
-    """Add the terms of other (4, sums) to total (4, sums)."""
+    """Add the terms of other (5, sums) to total (5, sums) of the same shifts."""
     for e in range(total.shape[1]):
         t = other[0, e]
         if t > total[0, e]:
@@ -147,12 +188,13 @@ def merge(other: Integers2, total: Integers2) -> None:
 
 
 @kernel
-def to_message(total: Integers2, window: Integers1, message: Integers1) -> None:
+def to_message(total: Integers2, window: Integers1, ranks: int, message: Integers1) -> None:
     """Write sums to a message of integers that ranks may add up, given the bins that all use as windows.
 
     window (sums,) : the highest bin of each sum over all ranks, or a guess at it.
     message (3 sums + 1,) : for each sum a signed top, 46 bits, and 30 bits with a count above them: 1 where the sum
-    reaches its window. The last number counts sums that exceed it. Fields have room for 2^16 ranks.
+    reaches its window. The last number counts sums that exceed it, and 2^40 for each that is too large to be added
+    to those of so many ranks. Fields have room for 2^16 ranks.
     """
     count = total.shape[1]
     message[3 * count] = 0
@@ -176,6 +218,8 @@ def to_message(total: Integers2, window: Integers1, message: Integers1) -> None:
             second &= (1 << BITS) - 1
             second = (second << 8) | (third >> 30)
             third &= (1 << 30) - 1
+            if abs(first) // 2 >= (1 << 62) // ranks - 1:
+                message[3 * count] += TOO_LARGE
         message[3 * e] = first
         message[3 * e + 1] = second
         message[3 * e + 2] = third + (1 << 46 if by == 0 else 0)
@@ -188,11 +232,12 @@ def power_of_two(exponent):
 
 
 @kernel
-def from_message(message: Integers1, window: Integers1, out: Floats1, wrong: Integers1) -> None:
+def from_message(message: Integers1, window: Integers1, shifts: Integers1, out: Floats1, wrong: Integers1) -> None:
     """The sums that a message holds, as doubles within one unit in the last place.
 
-    out (sums,) : receives them.  wrong (1,) : receives how many windows were not the highest bin of their sum over
-    all ranks; with any, the sums are to be sent again.
+    shifts (sums,) : as of the accumulators.  out (sums,) : receives the sums.
+    wrong (1,) : receives how many windows were not the highest bin of their sum over all ranks, and 2^40 or more if
+    a sum was too large; with any, out is not to be used, and the sums are to be sent again with other windows.
     """
     wrong[0] = message[message.shape[0] - 1]
     for e in range(window.shape[0]):
@@ -222,23 +267,28 @@ def from_message(message: Integers1, window: Integers1, out: Floats1, wrong: Int
         term = float(third) * power_of_two(-76)
         result, error = result + term, error + (term - ((result + term) - result))
         result += error
-        place = window[e] * BITS - 1074
+        place = window[e] * BITS - shifts[e] - 1074
         half = place // 2
         result = result * power_of_two(half) * power_of_two(place - half)
         out[e] = -result if negative else result
 
 
-def of_rows(terms: np.ndarray) -> np.ndarray:
-    """Accumulators (4, sums) of the rows of terms (n, sums) float64."""
+def of_blocks(terms: np.ndarray, block: int = 1) -> np.ndarray:
+    """Accumulators (5, sums) of the rows of terms (n, sums) float64: those of a block are added in turn, then exactly.
+
+    Raises OverflowError for more than MOST_TERMS blocks.
+    """
+    if len(terms) > MOST_TERMS * block:
+        raise OverflowError(f"{len(terms)} rows in blocks of {block}: an exact sum takes {MOST_TERMS} blocks")
     total = empty(terms.shape[1])
-    add_rows(np.ascontiguousarray(terms), total)
+    add_rows(np.ascontiguousarray(terms), block, np.empty(terms.shape[1]), total)
     return total
 
 
 def rounded(total: np.ndarray) -> np.ndarray:
-    """The sums that accumulators (4, sums) hold, float64 (sums,)."""
+    """The sums that accumulators (5, sums) hold, float64 (sums,)."""
     count = total.shape[1]
     window, message, out = total[0].copy(), np.empty(3 * count + 1, np.int64), np.empty(count)
-    to_message(total, window, message)
-    from_message(message, window, out, np.empty(1, np.int64))
+    to_message(total, window, 1, message)
+    from_message(message, window, total[4].copy(), out, np.empty(1, np.int64))
     return out

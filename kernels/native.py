@@ -409,21 +409,14 @@ def _name(function: Any) -> str:
 def _target_machine() -> llvm.TargetMachine:
     _initialize()
     target = llvm.Target.from_triple(llvm.get_process_triple())
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=_features(), opt=3, reloc="default", codemodel="jitdefault"
-    )
+    cpu, features = vector.processor()
+    return target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="default", codemodel="jitdefault")
 
 
 @cache
 def _initialize() -> None:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-
-
-def _features() -> str:
-    features = str(llvm.get_host_cpu_features().flatten())
-    # One set of lanes in one register where there are such: LLVM would take two of 256 bits on some processors.
-    return f"{features},-prefer-256-bit" if "+avx512f" in features else features
 
 
 @cache
@@ -436,7 +429,7 @@ def _fingerprint() -> str:
     modules = {__name__, vector.__name__, instructions.__name__, *(name for name in _declaring if _is_own(name))}
     for module in sorted(modules):
         digest.update(Path(str(sys.modules[module].__file__)).read_bytes())
-    parts = [version("numba"), llvmlite.__version__, llvm.get_process_triple(), llvm.get_host_cpu_name(), _features()]
+    parts = [version("numba"), llvmlite.__version__, llvm.get_process_triple(), *vector.processor()]
     digest.update("\n".join(parts).encode())
     return digest.hexdigest()
 

@@ -33,10 +33,13 @@ class Computing:
 
     work : float64 or float32, the type of products, predictors and losses; sums leave a tile in float64 either way.
     threads : how many of this process share the blocks of a slice. Results do not depend on it.
+    exactly : whether sums leave each block exactly. Else a thread adds up all its rows in double precision, as one
+    block: results then do depend on threads, and on how rows were shared out among ranks.
     """
 
     work: np.dtype[Any] = DOUBLE
     threads: int = 1
+    exactly: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,10 @@ class Slice(ABC):
     def gather(self, picked: np.ndarray) -> Slice:
         """A slice of the rows `picked` (m,) int64, ascending, alone; block by block, with gaps of weight zero."""
 
+    @abstractmethod
+    def x_of_tiles(self, first: int, last: int) -> tuple[np.ndarray, ...]:
+        """Contiguous arrays that hold X of tiles first … last - 1, whichever other tiles are here."""
+
     @property
     def rows(self) -> int:
         """Rows of a tile."""
@@ -118,19 +125,22 @@ class Slice(ABC):
         if "gather" in self.KERNELS:
             self.load("gather")
 
-    def value(self, at: At) -> np.ndarray:
-        """Accumulators (4, 2 K + W) of the weighted residuals (K), values (K) and weights (W).
+    def value(self, at: At, shifts: np.ndarray | None = None) -> np.ndarray:
+        """Accumulators (5, 2 K + W) of the weighted residuals (K), values (K) and weights (W).
 
         W is 1, or K where every output has weights of its own. With softmax the value is one, the first.
         """
-        return self._sweep(at.loss.tile, at, at.coef, at.intercept, gradient=False)
+        return self._sweep(at.loss.tile, at, at.coef, at.intercept, gradient=False, shifts=shifts)
 
-    def value_gradient(self, at: At, curvature: np.ndarray | None = None) -> np.ndarray:
-        """Accumulators (4, d K + 2 K + W) of the gradient (d, K), that of the intercepts, values and weights.
+    def value_gradient(
+        self, at: At, curvature: np.ndarray | None = None, shifts: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Accumulators (5, d K + 2 K + W) of the gradient (d, K), that of the intercepts, values and weights.
 
         curvature : as from `curvature()`, receives what `hessian_product` can use.
+        shifts : of the sums, int64, see `exact`; here as everywhere.
         """
-        return self._sweep(at.loss.tile, at, at.coef, at.intercept, curvature)
+        return self._sweep(at.loss.tile, at, at.coef, at.intercept, curvature, shifts=shifts)
 
     def curvature(self, outputs: int) -> np.ndarray:
         """An array to keep curvature in, (tiles, K, rows): one number for each row and output."""
@@ -187,7 +197,7 @@ class Slice(ABC):
         return out
 
     def column_moments(self, shift: np.ndarray) -> np.ndarray:
-        """Accumulators (4, 2 d + 1) of w (x - shift) and w (x - shift)^2 of each column, and of w."""
+        """Accumulators (5, 2 d + 1) of w (x - shift) and w (x - shift)^2 of each column, and of w."""
         return self._in_blocks("column_moments", (), (self.weight, shift), self._moments_scratch, 2 * self.d + 1)
 
     def row_norms(self, mean: np.ndarray, scale: np.ndarray) -> Iterator[np.ndarray]:
@@ -228,6 +238,7 @@ class Slice(ABC):
         kept: np.ndarray | None = None,
         passing: int = 0,
         gradient: bool = True,
+        shifts: np.ndarray | None = None,
     ) -> np.ndarray:
         """Run a sweep with theta of a stage.
 
@@ -257,6 +268,7 @@ class Slice(ABC):
             (self.y, self.weight, self.offset, *theta),
             scratch,
             products * outputs + sums,
+            shifts,
         )
 
     def _in_blocks(
@@ -266,13 +278,15 @@ class Slice(ABC):
         tail: tuple[np.ndarray, ...],
         scratch: Callable[[], tuple[np.ndarray, ...]],
         count: int,
+        shifts: np.ndarray | None = None,
     ) -> np.ndarray:
         """Run a kernel that adds up `count` sums block by block; the accumulators of all blocks."""
         kernel, per_block = self._kernel(name), self.block // self.rows
 
         def part(first: int, last: int) -> np.ndarray:
-            total = exact.empty(count)
-            kernel(*head, *self._x, self.n, first, last, per_block, *tail, *scratch(), total)
+            total = exact.empty(count, shifts)
+            block = per_block if self.computing.exactly else max(last - first, 1)
+            kernel(*head, *self._x, self.n, first, last, block, *tail, *scratch(), total)
             return total
 
         total: np.ndarray
@@ -350,6 +364,10 @@ class DenseSlice(Slice):
     def _x(self) -> tuple[np.ndarray, ...]:
         return (self.tiles,)
 
+    def x_of_tiles(self, first: int, last: int) -> tuple[np.ndarray, ...]:
+        """See `Slice.x_of_tiles`."""
+        return (self.tiles[first:last],)
+
     def _sweep_for(self, predictors: int, gradient: bool) -> str:
         return "pipelined_sweep" if predictors == 1 and gradient else "sweep"
 
@@ -393,6 +411,12 @@ class SparseSlice(Slice):
     @property
     def _x(self) -> tuple[np.ndarray, ...]:
         return self.values, self.columns, self.starts
+
+    def x_of_tiles(self, first: int, last: int) -> tuple[np.ndarray, ...]:
+        """See `Slice.x_of_tiles`."""
+        starts = self.starts[first * self.rows : min(last * self.rows, self.n) + 1]
+        some = slice(starts[0], starts[-1])
+        return self.values[some], self.columns[some].astype(np.int64), np.diff(starts)
 
     def _right_rows(self, residuals: int, columns: int = 0) -> int:
         return residuals

@@ -11,16 +11,33 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
 
+
+@cache
+def processor() -> tuple[str, str]:
+    """Name and features, as LLVM writes them, of the processor that kernels are compiled for.
+
+    It is the one that runs them, or as NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say, as for Numba. Results are the same.
+    """
+    name = os.environ.get("NUMBA_CPU_NAME") or "host"
+    features = "" if name != "host" else str(llvm.get_host_cpu_features().flatten())
+    features = os.environ.get("NUMBA_CPU_FEATURES", features)
+    if "+avx512f" in features:  # one set of lanes in one register: LLVM would take two of 256 bits on some processors
+        features += ",-prefer-256-bit"
+    return (llvm.get_host_cpu_name() if name == "host" else name), features
+
+
 LINE = 64  # bytes of a cache line, and of one set of lanes
 AHEAD = 4096  # bytes: how far before its use a cache line is asked for; measured with benchmarks/kernels.py
 # Sets of lanes that stay in registers while others are multiplied: of 32 registers of a line each, or of 16 of half a
 # line. No sum depends on it: it says only which sums are formed side by side.
-ACCUMULATORS = 24 if llvm.get_host_cpu_features().get("avx512f") else 6
+ACCUMULATORS = 24 if "+avx512f" in processor()[1] else 6
 OUTPUTS = min(ACCUMULATORS, 12)  # of a block of accumulators, at most
 
 

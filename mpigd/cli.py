@@ -27,6 +27,7 @@ COMMANDS = {
     "train": Command(options.Train, "mpigd.train", "run"),
     "predict": Command(options.Predict, "mpigd.predict", "predict"),
     "evaluate": Command(options.Evaluate, "mpigd.predict", "evaluate"),
+    "verify": Command(options.Verify, "mpigd.verify", "run"),
     "inspect": Command(options.Inspect, "mpigd.inspect", "run"),
     "convert": Command(options.Convert, "mpigd.convert", "run"),
 }
@@ -37,7 +38,7 @@ HELP = """Distributed gradient descent for linear models.
 Start it with `mpirun -n 8 python -m mpigd COMMAND …`; without a command it fits the Boston housing example.
 
 Exit status: 0 done, 1 internal error, 2 wrong options, 3 bad input, 4 diverged, 5 output can't be written,
-130 interrupted.
+6 bits differ that should be the same, 130 interrupted.
 """
 
 
@@ -109,8 +110,7 @@ def dispatch(comm: Comm, arguments: list[str]) -> int:
     command = next(c for c in (MAIN_JOB, *COMMANDS.values()) if c.options is type(chosen))
     job = getattr(import_module(command.module), command.job)
     if comm.rank > 0:
-        job(comm, chosen)
-        return 0
+        return exit_status(job(comm, chosen))
     from mpigd.console import Console
 
     console = Console()
@@ -122,4 +122,9 @@ def dispatch(comm: Comm, arguments: list[str]) -> int:
         print(json.dumps(outcome.summary() if hasattr(outcome, "summary") else outcome))
     else:
         console.show(outcome)
-    return 0
+    return exit_status(outcome)
+
+
+def exit_status(outcome: Any) -> int:
+    """0, unless an outcome has another: a job that did what was asked, and the answer is no."""
+    return getattr(outcome, "exit_status", 0)

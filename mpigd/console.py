@@ -19,6 +19,7 @@ from mpigd import __version__
 from mpigd.demo import Outcome
 from mpigd.history import Record
 from mpigd.train import Fit
+from mpigd.verify import Verification
 
 LINE_EVERY = 1.0  # seconds between lines of progress where they can't be drawn in place
 BAR = 30
@@ -78,6 +79,8 @@ class Console:
             self._show_demo(outcome)
         elif isinstance(outcome, Fit):
             self._show_fit(outcome)
+        elif isinstance(outcome, Verification):
+            self._show_verification(outcome)
         else:
             self._show_values(outcome)
 
@@ -85,7 +88,18 @@ class Console:
         self._print_coefficients({"coefficient": fit.model})
         self._out.print(_how_it_ended(fit))
         self._out.print(_split_of_time(fit.times))
+        self._out.print(f"Fingerprints: model {fit.model.fingerprint}, data {fit.data_fingerprint}", soft_wrap=True)
         self._out.print(f"Written to {fit.run_dir}", soft_wrap=True)
+
+    def _show_verification(self, outcome: Verification) -> None:
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, agrees in outcome.checks.items():
+            table.add_row(name, "the same bits" if agrees else "OTHER BITS")
+        self._out.print(table)
+        verdict = "The model is what these data and its options give" if outcome.agrees else "The model differs"
+        self._out.print(f"{verdict}, on {outcome.ranks} rank(s).")
+        if outcome.note:
+            self._out.print(f"Note: {outcome.note}.", soft_wrap=True)
 
     def _show_values(self, values: dict[str, Any]) -> None:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

@@ -12,13 +12,14 @@ from typing import Any
 import h5py
 import mpigd_kernels as kernels
 import numpy as np
+from mpigd_kernels import exact
 
 from mpigd.comm import Comm
 from mpigd.errors import DataError
 from mpigd.sampling import deal
 
 CHUNK_BYTES = 8 << 20  # what is read at once: the only memory beside the tiles
-SMALLEST_BLOCK, LARGEST_BLOCK = 16, 4096
+SMALLEST_BLOCK, LARGEST_BLOCK, MOST_BLOCKS = 16, 4096, exact.MOST_TERMS
 MOST_CLASSES = 10_000
 
 
@@ -26,7 +27,8 @@ def block_rows(n: int, d: int = 0, stored: int | None = None) -> int:
     """Rows of a canonical block: a function of the shape of the data alone.
 
     The power of two that makes at least 64 blocks of the data, so that some tens of ranks get even shares
-    of a small table, within 16 … 4096 rows: fewer would cost more in summing blocks than in computing them.
+    of a small table, within 16 … 4096 rows: fewer would cost more in summing blocks than in computing them. More only
+    where there would be more than 2^24 blocks.
     Of sparse data, with `stored` numbers in d columns, as many rows as have 32 numbers for each column, if
     that leaves 16 blocks: summing a block takes every column.
     """
@@ -35,6 +37,8 @@ def block_rows(n: int, d: int = 0, stored: int | None = None) -> int:
         return 1 << max(n // blocks, 1).bit_length() - 1
 
     rows = min(max(most(64), SMALLEST_BLOCK), LARGEST_BLOCK)
+    while rows * MOST_BLOCKS < n:
+        rows *= 2
     while stored is not None and rows < most(16) and rows * stored < 32 * n * d:
         rows *= 2
     return rows

@@ -37,3 +37,9 @@ class OutputError(MpigdError):
     """A result can't be written."""
 
     exit_status = 5
+
+
+class BitsError(MpigdError):
+    """Bits differ that have to be the same: between ranks, or from those that a model was fitted with."""
+
+    exit_status = 6

@@ -26,7 +26,7 @@ def closed_form(comm: Comm, data: Dataset) -> tuple[np.ndarray, float]:
     for start in range(0, data.rows, data.header.block):  # block by block, so that ranks can't be told apart
         rows = slice(start, start + data.header.block)
         products = np.einsum("n,nj,nk->jk", data.weight[rows], z[rows], right[rows])
-        exact.add_rows(products.reshape(1, -1), total)
+        exact.merge(exact.of_blocks(products.reshape(1, -1)), total)
     sums = comm.sum_exactly(total).reshape(z.shape[1], -1)
     theta = np.linalg.lstsq(sums[:, : z.shape[1]], sums[:, z.shape[1] :])[0]
     coef, intercept = scaling.to_columns(theta, intercept=True)

@@ -28,6 +28,8 @@ class Model:
     intercept : () or (K,) float64.
     classes : (0,), (2,) or (K,) float64: the labels that class numbers stand for.
     result : the numbers of the fit.  config : the options that it was made with.
+    fit : where the fit ended, so that it can be verified: theta and gradient (p, K) float64 as the solver had them,
+    mean and scale (d,) of the columns.
     """
 
     coef: np.ndarray
@@ -37,6 +39,12 @@ class Model:
     classes: np.ndarray
     config: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
+    fit: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the bytes of coefficients and intercept, 32 hexadecimal digits: equal only for the same bits."""
+        return _checksum(self.coef, self.intercept)[:32]
 
     @property
     def has_probabilities(self) -> bool:
@@ -69,7 +77,7 @@ class Model:
         return self.label(self.mean(np.asarray(X, np.float64) @ coef + intercept))
 
     def save(self, path: Path) -> None:
-        """Write an HDF5 file: datasets coef, intercept, classes, feature_names; attributes for the rest."""
+        """Write an HDF5 file: datasets coef, intercept, classes, feature_names, group fit; attributes for the rest."""
         with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
             file["coef"], file["intercept"], file["classes"] = self.coef, self.intercept, self.classes
             file.create_dataset("feature_names", data=list(self.feature_names), dtype=h5py.string_dtype())
@@ -79,7 +87,10 @@ class Model:
             file.attrs["link"] = self.loss.link
             file.attrs["config"] = json.dumps(self.config)
             file.attrs["result"] = json.dumps(self.result)
-            file.attrs["checksum"] = _checksum(self.coef, self.intercept)
+            for name, values in self.fit.items():
+                file[f"fit/{name}"] = values
+            file.attrs["fingerprint"] = self.fingerprint
+            file.attrs["checksum"] = self._checksum()
 
     @classmethod
     def load(cls, path: Path) -> Model:
@@ -96,13 +107,17 @@ class Model:
                     classes=file["classes"][()],
                     config=json.loads(file.attrs["config"]),
                     result=json.loads(file.attrs["result"]),
+                    fit={name: values[()] for name, values in file.get("fit", {}).items()},
                 )
-                intact = file.attrs["checksum"] == _checksum(model.coef, model.intercept)
+                intact = file.attrs["checksum"] == model._checksum()
             except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:
                 raise DataError(f"{path}: damaged model: {error}") from None
             if not intact:
-                raise DataError(f"{path}: damaged model: its coefficients do not match their checksum")
+                raise DataError(f"{path}: damaged model: its numbers do not match their checksum")
             return model
+
+    def _checksum(self) -> str:
+        return _checksum(self.coef, self.intercept, *(self.fit[name] for name in sorted(self.fit)))
 
 
 def is_model(file: h5py.File) -> bool:
@@ -110,5 +125,5 @@ def is_model(file: h5py.File) -> bool:
     return bool(file.attrs.get("format", None) == FORMAT)
 
 
-def _checksum(coef: np.ndarray, intercept: np.ndarray) -> str:
-    return hashlib.sha256(coef.astype("<f8").tobytes() + intercept.astype("<f8").tobytes()).hexdigest()
+def _checksum(*arrays: np.ndarray) -> str:
+    return hashlib.sha256(b"".join(array.astype("<f8").tobytes() for array in arrays)).hexdigest()

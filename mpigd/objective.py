@@ -9,6 +9,9 @@ mean over ranks of every rank's own mean, as in the formula of distributed gradi
 
 Both are the same where all slices have the same weight. Where they do not, "ranks" counts the rows of small
 slices more, and its minimum depends on the number of ranks; ranks without rows are not counted.
+
+Sums are exact (see `mpigd_kernels.exact`): their bits are a function of data and theta, whatever the ranks. With
+reduce="fast" they are sums of doubles in the order in which ranks, threads and MPI happen to add.
 """
 
 from __future__ import annotations
@@ -26,9 +29,12 @@ from mpigd_kernels import exact
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset, prepare
 from mpigd.penalties import L2
-from mpigd.scaling import Scaling
+from mpigd.replicated import dot, norm
+from mpigd.sampling import uniform
+from mpigd.scaling import Scaling, spread_of_target
 
 Average = Literal["rows", "ranks"]
+Reduce = Literal["exact", "fast"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Objective:
     """The objective as a solver sees it: a function of theta, on all rows or on a mini-batch.
 
     theta : (d + 1, K) float64, its last row the intercept; (d, K) without one. Replicated.
-    n : number of rows over all ranks.  shape : of theta.
+    n : number of rows over all ranks.  shape : of theta.  scaling : of the columns.
     compute_seconds : time of this rank in kernels so far.
 
     Every method but `coefficients` is a collective and gives every rank the same result.
@@ -66,20 +72,27 @@ class Objective:
         average: Average = "rows",
         loss_parameter: float = 0.0,
         smoothing: float = 1.0,
+        reduce: Reduce = "exact",
     ) -> None:
-        self._parameters = loss_parameter, smoothing
-        self._comm, self._data, self._loss, self._scaling = comm, data, loss, scaling
+        if reduce == "fast":
+            data = replace(data, slice=replace(data.slice, computing=replace(data.slice.computing, exactly=False)))
+        self._parameters, self._reduce = (loss_parameter, smoothing), reduce
+        self._comm, self._data, self._loss, self.scaling = comm, data, loss, scaling
         self._penalty, self._intercept, self._average = L2(l2), intercept, average
         self._outputs = len(data.classes) if loss.target == "classes" else data.slice.y.shape[1]
+        self._shifts_of: dict[int, np.ndarray] = {}  # by number of mini-batches
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
         self.n = int(comm.sum(np.array([np.count_nonzero(data.weight)]))[0])
+        weights = comm.sum_exactly(exact.of_blocks(data.weight[:, None], data.header.block), "weights")
+        self._weight = float(weights[0]) / self.n  # of a row, on average
         self.shape = (data.header.d + intercept, self._outputs)
         self.compute_seconds = 0.0
+        self._spread = np.ones(self._outputs) if data.classes.size else spread_of_target(comm, data)
         prepare(comm, partial(data.slice.load_gradient, loss.tile, self._outputs))
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """F(theta) and its gradient, shape of theta."""
-        return self._evaluate(theta, self._data.slice, "all rows")
+        return self._evaluate(theta, self._data.slice)
 
     def batch_count(self, batch_size: int) -> int:
         """Steps that make one epoch with mini-batches of about batch_size rows over all ranks."""
@@ -89,11 +102,11 @@ class Objective:
         self, theta: np.ndarray, seed: int, epoch: int, count: int, index: int
     ) -> tuple[float, np.ndarray]:
         """F and its gradient with the data term of mini-batch `index` (of `count`) of an epoch."""
-        return self._evaluate(theta, self._gather(self._batch_rows(seed, epoch, count)[index]), "mini-batch")
+        return self._evaluate(theta, self._gather(self._batch_rows(seed, epoch, count)[index]), count)
 
     def coefficients(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (d, K) and intercept (K,) on the scale of the original columns."""
-        return self._scaling.to_columns(theta, self._intercept)
+        return self.scaling.to_columns(theta, self._intercept)
 
     def smoothness(self, tolerance: float = 1e-3, most_passes: int = 50) -> Smoothness:
         """Bound the curvature: power iteration on X'WX / sum(w), times the curvature bound of the loss.
@@ -104,17 +117,17 @@ class Objective:
         data, loss = self._data, kernels.LOSSES["squared"]
         prepare(self._comm, partial(data.slice.load_gradient, loss.tile, 1), partial(data.slice.load, "row_norms"))
         zero = replace(data.slice, y=np.zeros_like(data.slice.y[:, :1]), offset=data.slice.offset[:0])
-        vector = np.random.Generator(np.random.Philox(key=0)).standard_normal((self.shape[0], 1))
+        vector, shifts = uniform(0, (self.shape[0], 1)), self._shifts(np.ones(1))
         eigenvalue, passes = 0.0, 0
         while passes < most_passes:
-            vector /= max(float(np.linalg.norm(vector)), np.finfo(float).tiny)
-            product = self._data_term(vector, zero, loss, "eigenvalue")[1]
-            before, eigenvalue, vector = eigenvalue, float(np.vdot(vector, product)), product
+            vector = vector / max(norm(vector), np.finfo(float).tiny)
+            product = self._data_term(vector, zero, loss, "eigenvalue", shifts)[1]
+            before, eigenvalue, vector = eigenvalue, float(dot(vector, product)[0]), product
             passes += 1
             if abs(eigenvalue - before) <= tolerance * abs(eigenvalue):
                 break
         start = time.perf_counter()
-        largest = np.array([data.slice.largest_row_norm(self._scaling.mean, self._scaling.scale)])
+        largest = np.array([data.slice.largest_row_norm(self.scaling.mean, self.scaling.scale)])
         self.compute_seconds += time.perf_counter() - start
         row = self._comm.max(largest)[0] + self._intercept
         if self._loss.curvature is None:
@@ -123,35 +136,50 @@ class Objective:
         full = curvature * min(eigenvalue * (1.0 + 10.0 * tolerance), row) + penalty
         return Smoothness(full, curvature * float(row) + penalty, passes + 1)
 
-    def _evaluate(self, theta: np.ndarray, data: kernels.Slice, kind: str) -> tuple[float, np.ndarray]:
-        value, gradient = self._data_term(theta, data, self._loss, kind)
+    def _evaluate(self, theta: np.ndarray, data: kernels.Slice, batches: int = 1) -> tuple[float, np.ndarray]:
+        """F and its gradient on some rows: all, or one of so many mini-batches."""
+        if batches not in self._shifts_of:
+            self._shifts_of[batches] = self._shifts(self._spread, batches)
+        kind = "all rows" if batches == 1 else "mini-batch"
+        value, gradient = self._data_term(theta, data, self._loss, kind, self._shifts_of[batches])
         penalised = theta[: data.d]
         gradient[: len(penalised)] += self._penalty.gradient(penalised)
         return value + self._penalty.value(penalised), gradient
 
+    def _shifts(self, spread: np.ndarray, batches: int = 1) -> np.ndarray:
+        """Where bins of the sums of `_data_term` begin: so that their terms, one a block, lie amid a bin all the time.
+
+        Else there is at every step some column whose largest term has just crossed into another bin, so that windows
+        are wrong and all has to be sent twice. A rough estimate does, with residuals that spread as y does.
+        """
+        rows = max(self._data.header.block / batches, 1.0) * self._weight
+        gradient = np.outer(self.scaling.magnitude, spread).reshape(-1)
+        # A value grows as the residual or as its square.
+        return exact.shifts_for(rows * np.concatenate([gradient, spread, spread**1.5, np.ones(1)]))
+
     def _data_term(
-        self, theta: np.ndarray, data: kernels.Slice, loss: kernels.Loss, kind: str
+        self, theta: np.ndarray, data: kernels.Slice, loss: kernels.Loss, kind: str, shifts: np.ndarray
     ) -> tuple[float, np.ndarray]:
         """Weighted mean of the loss and its gradient in theta (p, K): the compute, then the one Allreduce.
 
-        kind : names sums whose sizes are alike.
+        kind : names sums whose sizes are alike.  shifts : of the sums, as from `_shifts`.
         """
         start = time.perf_counter()
         d, outputs = data.d, theta.shape[1]
-        at = kernels.At(loss, *self._scaling.to_columns(theta, self._intercept), *self._parameters)
-        total = data.value_gradient(at)
-        self.compute_seconds += time.perf_counter() - start
+        at = kernels.At(loss, *self.scaling.to_columns(theta, self._intercept), *self._parameters)
+        total = data.value_gradient(at, shifts=shifts)
         if self._average == "ranks":
-            sums = exact.rounded(total)
-            if sums[-1] > 0.0:
-                sums /= sums[-1]
-            self._comm.sum(sums)
+            own = exact.rounded(total)
+            total = exact.of_blocks((own / own[-1] if own[-1] > 0.0 else own)[None])
+        self.compute_seconds += time.perf_counter() - start
+        if self._reduce == "fast":
+            sums = self._comm.sum_fast(total, theta)
         else:
-            sums = self._comm.sum_exactly(total, kind)
+            sums = self._comm.sum_exactly(total, kind, theta)
         if sums[-1] > 0.0:
             sums /= sums[-1]
         gradient, values = sums[: (d + 1) * outputs].reshape(d + 1, outputs), sums[(d + 1) * outputs : -1]
-        return float(values.sum()), self._scaling.from_columns(gradient, self._intercept)
+        return float(values.sum()), self.scaling.from_columns(gradient, self._intercept)
 
     def _batch_rows(self, seed: int, epoch: int, count: int) -> list[np.ndarray]:
         """Rows of this slice in every mini-batch of an epoch, ascending; rows of weight zero are in none."""

@@ -74,15 +74,19 @@ class Train:
     """Rows of a mini-batch over all ranks (sgd)."""
 
     threads: int = 1
-    """Threads of each rank. The result does not depend on it, nor on the number of ranks."""
+    """Threads of each rank. The result does not depend on it, nor on the number of ranks (but see reduce)."""
 
     arithmetic: Literal["float64", "float32"] = "float64"
     """Type of predictors, losses and products; float32 is faster where arithmetic, not memory, is the limit,
     and good to about six digits of the gradient."""
 
     average: Literal["rows", "ranks"] = "rows"
-    """Mean over all rows, or the mean over ranks of each rank's mean. The result of 'ranks' depends on the
-    number of ranks where slices differ in size."""
+    """Mean over all rows, or the mean over ranks of each rank's mean. The result of 'ranks' depends by its
+    formula on the number of ranks."""
+
+    reduce: Literal["exact", "fast"] = "exact"
+    """Exact sums give the same bits on any number of ranks; fast ones send a third of the bytes, and the last
+    digits depend on ranks, threads and MPI."""
 
     max_passes: float = 1000.0
     """Stop after reading all rows this often, evaluations included."""
@@ -172,6 +176,31 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Verify:
+    """Compute what MODEL holds anew from DATA and say whether the bits agree; exit status 6 if they do not."""
+
+    model: Path
+    """A model.h5 that train wrote, or its run directory."""
+
+    data: Path
+    """The HDF5 file that it was fitted on."""
+
+    _: KW_ONLY
+
+    refit: bool = False
+    """Repeat the whole fit, too: not only the gradient where it ended."""
+
+    threads: int = 1
+    """Threads of each rank."""
+
+    json: bool = False
+    """Print one JSON object on standard output and nothing else there."""
+
+    def __post_init__(self) -> None:
+        _require(self.threads >= 1, "--threads", self.threads, "a whole number ≥ 1")
+
+
+@dataclass(frozen=True)
 class Inspect:
     """Show what is in FILE: a data file or a model."""
 
@@ -219,7 +248,7 @@ class Demo:
     json = False
 
 
-Options = Train | Predict | Evaluate | Inspect | Convert | Demo
+Options = Train | Predict | Evaluate | Verify | Inspect | Convert | Demo
 
 
 def _require(holds: bool, option: str, value: object, expected: str) -> None:

@@ -49,8 +49,8 @@ def score(comm: Comm, model: Model, data: Dataset) -> dict[str, float]:
     """Metrics of a model on a slice that has been read, its classes numbered; equal on all ranks."""
     mean = model.mean(linear_predictor(comm, model, data))
     if not len(model.classes):
-        return regression(comm, data.y, mean.reshape(data.rows, -1), data.weight)
-    scores = classification(comm, data.y[:, 0], mean, data.weight)
+        return regression(comm, data.y, mean.reshape(data.rows, -1), data.weight, data.header.block)
+    scores = classification(comm, data.y[:, 0], mean, data.weight, data.header.block)
     if not model.has_probabilities:
         del scores["log_loss"]
     return scores
@@ -68,15 +68,20 @@ def load(comm: Comm, path: Path) -> Model:
     return shared
 
 
-def linear_predictor(comm: Comm, model: Model, data: Dataset) -> np.ndarray:
-    """Eta (rows, K) of a slice."""
-    coef, intercept = model.columns()
-    if data.header.d != len(coef):
+def check_columns(comm: Comm, model: Model, data: Dataset) -> None:
+    """Raise DataError on all ranks unless the data has as many columns as the model."""
+    if data.header.d != len(model.coef):
         with comm.agreement():
             raise DataError(
                 f"{data.header.path}: dataset '{data.header.names.x}' has {data.header.d} columns; "
-                f"the model was fitted on {len(coef)}"
+                f"the model was fitted on {len(model.coef)}"
             )
+
+
+def linear_predictor(comm: Comm, model: Model, data: Dataset) -> np.ndarray:
+    """Eta (rows, K) of a slice."""
+    check_columns(comm, model, data)
+    coef, intercept = model.columns()
     prepare(comm, partial(data.slice.load, "linear_predictor", predictors=coef.shape[1]))
     return data.slice.linear_predictor(coef, intercept)
 

@@ -8,6 +8,8 @@ share of every block (hence of every rank), and can be found by the owner of a b
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 _LAST = 2**64 - 1  # a block number that no block has
@@ -18,6 +20,13 @@ def _stream(seed: int, epoch: int, block: int) -> np.random.Philox:
     # 1, 2, 3", SC 2011). The low words of the counter are left for the draws within a block.
     key, counter = np.array([seed, epoch], np.uint64), np.array([0, 0, 0, block], np.uint64)
     return np.random.Philox(key=key, counter=counter)
+
+
+def uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers from -1/2 to 1/2, float64; equal on all ranks and for all versions of numpy."""
+    raw = _stream(seed, 0, _LAST).random_raw(math.prod(shape))
+    result: np.ndarray = (raw >> np.uint64(11)).reshape(shape) * 2.0**-53 - 0.5
+    return result
 
 
 def deal(seed: int, epoch: int, first_block: int, block_rows: int, start: int, stop: int, parts: int) -> np.ndarray:

@@ -13,29 +13,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset, prepare
+from mpigd.replicated import dot
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Centre and scale of every column, float64 (d,), equal on all ranks."""
+    """Centre and scale of every column, float64 (d,), equal on all ranks.
+
+    magnitude : root of the mean square of every stored column, float64 (d,): how large its products will be.
+    """
 
     mean: np.ndarray
     scale: np.ndarray
-
-    @classmethod
-    def none(cls, d: int) -> Scaling:
-        """The scaling that changes nothing."""
-        return cls(np.zeros(d), np.ones(d))
+    magnitude: np.ndarray
 
     def to_columns(self, theta: np.ndarray, intercept: bool) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (d, K) and intercept (K,) of the stored columns, from theta (d [+ 1], K)."""
         d = len(self.mean)
         coef = theta[:d] / self.scale[:, None]
-        return coef, (theta[d] if intercept else 0.0) - self.mean @ coef
+        return coef, (theta[d] if intercept else 0.0) - dot(self.mean, coef)
 
     def from_columns(self, gradient: np.ndarray, intercept: bool) -> np.ndarray:
         """Gradient in theta (d [+ 1], K), from that in (coefficients, intercept) (d + 1, K) of the stored columns."""
@@ -44,26 +45,41 @@ class Scaling:
         return np.vstack([scaled, gradient[d:]]) if intercept else scaled
 
 
-def measure(comm: Comm, data: Dataset, centre: bool) -> Scaling:
+def measure(comm: Comm, data: Dataset, centre: bool, standardize: bool = True) -> Scaling:
     """Weighted mean and standard deviation of every column; constant columns get scale 1. A collective.
 
     Two sweeps: the mean first, then squared deviations from it with the rounding error of the mean taken
     back (T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the sample variance", Am. Stat. 37, 1983,
-    eq. 1.7). With centre=False columns are only divided by their standard deviation.
+    eq. 1.7). With centre=False columns are only divided by their standard deviation, with standardize=False they
+    are left as they are, after one sweep.
     """
     prepare(comm, partial(data.slice.load, "column_moments"))
     d = data.header.d
-    mean, _ = _moments(comm, data, np.zeros(d))
-    error, square = _moments(comm, data, mean)
+    zero, one = np.zeros(d), np.ones(d)
+    mean, square = _moments(comm, data.slice, zero)
+    magnitude = np.sqrt(square)
+    if not standardize:
+        return Scaling(zero, one, magnitude)
+    error, square = _moments(comm, data.slice, mean)
     variance = np.maximum(square - error * error, 0.0)
     # The variance of a constant column is not exactly zero where its mean was rounded.
     rounding = 4.0 * np.finfo(np.float64).eps * np.abs(mean)
     scale = np.sqrt(variance)
     scale[scale <= rounding] = 1.0
-    return Scaling(mean + error if centre else np.zeros(d), scale)
+    return Scaling(mean + error if centre else zero, scale, magnitude)
 
 
-def _moments(comm: Comm, data: Dataset, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def spread_of_target(comm: Comm, data: Dataset) -> np.ndarray:
+    """Weighted standard deviation of every column of y, (K,) float64, roughly. A collective."""
+    rows = data.slice
+    y = kernels.DenseSlice(rows.n, rows.block, rows.y, rows.weight, rows.offset[:0], rows.computing, tiles=rows.y)
+    prepare(comm, partial(y.load, "column_moments"))
+    mean, square = _moments(comm, y, np.zeros(y.d))
+    result: np.ndarray = np.sqrt(np.maximum(square - mean * mean, 0.0))
+    return result
+
+
+def _moments(comm: Comm, rows: kernels.Slice, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     d = len(shift)
-    sums = comm.sum_exactly(data.slice.column_moments(shift), "moments")
+    sums = comm.sum_exactly(rows.column_moments(shift), "moments")
     return sums[:d] / sums[-1], sums[d:-1] / sums[-1]

@@ -15,12 +15,13 @@ import numpy as np
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset, Names, read
 from mpigd.errors import UsageError
+from mpigd.fingerprint import of_data
 from mpigd.history import CONVERGED, Record, Stopping, divergence
 from mpigd.model import Model
 from mpigd.objective import Objective
 from mpigd.options import Train
 from mpigd.rundir import RunDirectory
-from mpigd.scaling import Scaling, measure
+from mpigd.scaling import measure
 from mpigd.solvers import SOLVERS, State
 from mpigd.solvers.base import Solver
 
@@ -41,6 +42,7 @@ class Fit:
     reason: str
     ranks: int
     rows: int
+    data_fingerprint: str
     times: dict[str, float]
     run_dir: str = ""
 
@@ -59,6 +61,8 @@ class Fit:
             "rows": self.rows,
             "columns": len(self.model.feature_names),
             "ranks": self.ranks,
+            "model_fingerprint": self.model.fingerprint,
+            "data_fingerprint": self.data_fingerprint,
             **self.times,
             **({"run_dir": self.run_dir} if self.run_dir else {}),
         }
@@ -110,21 +114,8 @@ def fit(
     """Fit a slice that has been read. A collective; writes nothing. begin : perf_counter() at the job's start."""
     begin = time.perf_counter() - data.read_seconds if begin is None else begin
     comm_seconds = comm.seconds
-    loss = kernels.LOSSES[options.loss]
-    scaling = Scaling.none(data.header.d)
-    if options.standardize:
-        scaling = measure(comm, data, centre=options.intercept)
-    objective = Objective(
-        comm,
-        data,
-        loss,
-        scaling,
-        options.l2,
-        options.intercept,
-        options.average,
-        loss_parameter=loss_parameter(options),
-        smoothing=options.smoothing,
-    )
+    fingerprint = of_data(comm, data)
+    objective = make_objective(comm, data, options)
 
     def seconds() -> dict[str, float]:
         return {
@@ -142,8 +133,8 @@ def fit(
     stopping = Stopping(options.tol, options.tol_objective, options.max_passes)
     state, reason = descend(comm, make_solver(options), objective, np.zeros(objective.shape), stopping, observe)
     measured = seconds()
-    times = comm.max(np.array(list(measured.values())))
     coef, intercept = objective.coefficients(state.theta)
+    loss, scaling = kernels.LOSSES[options.loss], objective.scaling
     several = loss.target == "classes" or coef.shape[1] > 1
     model = Model(
         coef=coef if several else coef[:, 0],
@@ -152,10 +143,28 @@ def fit(
         feature_names=data.header.feature_names,
         classes=data.classes,
         config=options.to_dict(),
+        fit={"theta": state.theta, "gradient": state.gradient, "mean": scaling.mean, "scale": scaling.scale},
     )
-    fitted = Fit(model, state, reason, comm.size, objective.n, dict(zip(measured, times.tolist(), strict=True)))
+    times = dict(zip(measured, comm.max(np.array(list(measured.values()))).tolist(), strict=True))
+    fitted = Fit(model, state, reason, comm.size, objective.n, fingerprint, times)
     model.result.update(fitted.summary())
     return fitted
+
+
+def make_objective(comm: Comm, data: Dataset, options: Train) -> Objective:
+    """The objective that the options ask for. A collective."""
+    return Objective(
+        comm,
+        data,
+        kernels.LOSSES[options.loss],
+        measure(comm, data, centre=options.intercept, standardize=options.standardize),
+        options.l2,
+        options.intercept,
+        options.average,
+        loss_parameter=loss_parameter(options),
+        smoothing=options.smoothing,
+        reduce=options.reduce,
+    )
 
 
 def loss_parameter(options: Train) -> float:

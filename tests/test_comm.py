@@ -29,7 +29,7 @@ def test_exact_sums_are_rounded_once_whatever_the_ranks_hold(comm: Comm, spread:
         terms[17] *= scale
         terms[18] = -terms[17]
         terms[:, 4] = 0.0
-        mine = exact.of_rows(np.array_split(terms, comm.size)[comm.rank])
+        mine = exact.of_blocks(np.array_split(terms, comm.size)[comm.rank])
         found = comm.sum_exactly(mine, "test")
         wanted = np.array([math.fsum(column) for column in terms.T])
         # 2^-70 of the largest term is what the windows keep.
@@ -39,7 +39,7 @@ def test_exact_sums_are_rounded_once_whatever_the_ranks_hold(comm: Comm, spread:
 def test_exact_sums_carry_infinities_and_nan_through(comm: Comm) -> None:
     terms = np.array([[1.0, np.inf, -np.inf, np.nan, np.inf, 2.0], [1.0, 5.0, 1.0, 1.0, -np.inf, 3.0]])
     mine = terms if comm.rank == comm.size - 1 else np.zeros((0, 6))
-    found = comm.sum_exactly(exact.of_rows(mine), "special")
+    found = comm.sum_exactly(exact.of_blocks(mine), "special")
     np.testing.assert_array_equal(found, [2.0, np.inf, -np.inf, np.nan, np.nan, 5.0])
 
 

@@ -22,7 +22,7 @@ adversarial = st.one_of(
 
 
 def accumulated(values: list[float]) -> np.ndarray:
-    return exact.of_rows(np.array(values, np.float64).reshape(-1, 1))
+    return exact.of_blocks(np.array(values, np.float64).reshape(-1, 1))
 
 
 @settings(max_examples=300)
@@ -84,4 +84,4 @@ def test_many_terms_against_fsum(scale: float) -> None:
     rng = np.random.default_rng(0)
     values = rng.standard_normal(100_000) * scale * 10.0 ** rng.integers(-5, 5, 100_000)
     true = math.fsum(values)
-    assert abs(exact.rounded(exact.of_rows(values[:, None]))[0] - true) <= math.ulp(true)
+    assert abs(exact.rounded(exact.of_blocks(values[:, None]))[0] - true) <= math.ulp(true)

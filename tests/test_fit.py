@@ -22,7 +22,7 @@ from mpigd.history import Record
 from mpigd.least_squares import closed_form
 from mpigd.objective import Objective
 from mpigd.options import Train
-from mpigd.scaling import Scaling, measure
+from mpigd.scaling import measure
 from mpigd.train import Fit, fit
 
 pytestmark = pytest.mark.mpi
@@ -212,7 +212,7 @@ def test_fewer_rows_than_ranks(comm: Comm, write_data: Callable[..., Path], rows
 def make_objective(comm: Comm, path: Path, average="rows", loss="squared", l2: float = 0.0) -> Objective:
     chosen = kernels.LOSSES[loss]
     data = read(comm, path, target=chosen.target)
-    return Objective(comm, data, chosen, Scaling.none(data.header.d), l2, average=average)
+    return Objective(comm, data, chosen, measure(comm, data, centre=True, standardize=False), l2, average=average)
 
 
 def test_average_over_ranks_is_the_articles_formula(comm: Comm, write_data: Callable[..., Path]) -> None:

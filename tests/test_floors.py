@@ -23,11 +23,12 @@ ROOTS = {
 # From the bottom up; a module may import modules of lower floors, and of its own.
 FLOORS = [
     {"mpigd_kernels", "mpigd_data", "mpigd.errors", "mpigd.options", "mpigd"},
-    {"mpigd.comm", "mpigd.sampling", "mpigd.penalties", "mpigd.files"},
+    {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.files"},
+    {"mpigd.comm"},
     {"mpigd.dataset", "mpigd.model", "mpigd.solvers"},
-    {"mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics"},
+    {"mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics", "mpigd.fingerprint"},
     {"mpigd.rundir"},
-    {"mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect"},
+    {"mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
     {"mpigd.demo"},
     {"mpigd.console", "mpigd.cli"},
     {"mpigd.__main__"},
@@ -38,6 +39,7 @@ ONLY_IN = {
     "numba": {"mpigd_kernels.instructions", "mpigd_kernels.native"},
     "llvmlite": {"mpigd_kernels.instructions", "mpigd_kernels.native", "mpigd_kernels.vector"},
     "h5py": {"mpigd.dataset", "mpigd.model", "mpigd.convert", "mpigd.predict"},
+    "xxhash": {"mpigd.replicated", "mpigd.fingerprint"},
     "cyclopts": {"mpigd.cli"},
     "rich": {"mpigd.console"},
 }

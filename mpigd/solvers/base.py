@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from mpigd.replicated import norm
+
 LearningRate = float | Literal["auto"]
 
 
@@ -34,7 +36,7 @@ class State:
     @property
     def gradient_norm(self) -> float:
         """Euclidean norm of the gradient."""
-        return float(np.linalg.norm(self.gradient))
+        return norm(self.gradient)
 
 
 class Smooth(Protocol):

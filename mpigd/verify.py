@@ -1,0 +1,119 @@
+"""The job `verify`: whether a model is, bit for bit, what its data and its options give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mpigd_kernels as kernels
+import numpy as np
+
+from mpigd.comm import Comm
+from mpigd.dataset import Names, read
+from mpigd.errors import BitsError, DataError
+from mpigd.fingerprint import of_data
+from mpigd.model import Model
+from mpigd.options import Train, Verify
+from mpigd.predict import check_columns, load
+from mpigd.train import Observer, fit, make_objective
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was compared, by name, and whether its bits agree; the same on all ranks.
+
+    note : why bits may differ although nothing is wrong; empty where they may not.
+    """
+
+    checks: dict[str, bool]
+    note: str
+    ranks: int
+    seconds: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all bits do."""
+        return all(self.checks.values())
+
+    @property
+    def exit_status(self) -> int:
+        """Of the process."""
+        return 0 if self.agrees else BitsError.exit_status
+
+    def summary(self) -> dict[str, Any]:
+        """What `verify --json` prints, as plain values."""
+        return {
+            "agrees": self.agrees,
+            "checks": self.checks,
+            "note": self.note,
+            "ranks": self.ranks,
+            "seconds": self.seconds,
+        }
+
+
+def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Verification:
+    """Compute what the model file holds anew, on this number of ranks, and compare bits."""
+    begin = time.perf_counter()
+    model = load(comm, options.model)
+    with comm.agreement():
+        train = options_of(model, options)
+    loss = kernels.LOSSES[train.loss]
+    computing = kernels.Computing(np.dtype(train.arithmetic), train.threads)
+    data = read(comm, options.data, Names(x=train.x, y=train.y), loss.target, computing)
+    check_columns(comm, model, data)
+    with comm.agreement():
+        if not np.array_equal(data.classes, model.classes) or data.slice.y.shape[1] not in (
+            1,
+            model.columns()[0].shape[1],
+        ):
+            raise DataError(
+                f"{options.data}: dataset '{train.y}' has other classes or columns than the model was fitted on"
+            )
+
+    objective = make_objective(comm, data, train)
+    theta = model.fit["theta"]
+    # A model of other data may be far from any that these give.
+    with np.errstate(over="ignore", invalid="ignore"):
+        value, gradient = objective.value_and_gradient(theta)
+        coef, intercept = objective.coefficients(theta)
+    checks = {
+        "data": of_data(comm, data) == model.result["data_fingerprint"],
+        "standardisation": same(objective.scaling.mean, model.fit["mean"])
+        and same(objective.scaling.scale, model.fit["scale"]),
+        "coefficients": same(coef, model.coef) and same(intercept, model.intercept),
+        "objective": same(np.array(value), np.array(model.result["objective"])),
+        "gradient": same(gradient, model.fit["gradient"]),
+    }
+    if options.refit:
+        again = fit(comm, data, train, observers)
+        checks["refit"] = again.model.fingerprint == model.fingerprint
+        checks["steps"] = again.state.step == model.result["steps"]
+    return Verification(checks, note(train, model, comm.size), comm.size, time.perf_counter() - begin)
+
+
+def options_of(model: Model, options: Verify) -> Train:
+    """The options that a model was fitted with, on other data and threads; DataError if it does not know them."""
+    missing = [name for name in ("theta", "gradient", "mean", "scale") if name not in model.fit]
+    if missing or "data_fingerprint" not in model.result:
+        raise DataError(f"{options.model}: the model does not say where its fit ended; fit it anew with `mpigd train`")
+    known = {key: value for key, value in model.config.items() if key not in ("run_dir", "json")}
+    try:
+        return replace(Train(**known), data=options.data, threads=options.threads)
+    except TypeError as error:
+        raise DataError(f"{options.model}: fitted with options that this version does not know: {error}") from None
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two float64 arrays have the same bytes, whatever their shapes."""
+    return a.astype(np.float64).tobytes() == b.astype(np.float64).tobytes()
+
+
+def note(train: Train, model: Model, ranks: int) -> str:
+    """Why the bits of a model may differ from those of the same fit elsewhere."""
+    if train.reduce == "fast":
+        return "fitted with --reduce fast: the last digits depend on ranks, threads and MPI"
+    if train.average == "ranks" and model.result["ranks"] != ranks:
+        return f"fitted with --average ranks on {model.result['ranks']} ranks, which is another model than on {ranks}"
+    return ""
