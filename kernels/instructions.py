@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from mpigd_kernels.vector import ACCUMULATORS, LINE, OUTPUTS
+from mpigd_kernels.vector import ACCUMULATORS, LINE, OUTPUTS, converts_half_floats
 
 
 def code_of(kind: Any) -> str:
@@ -96,9 +96,27 @@ def compiled() -> dict[str, Any]:
             return builder.sitofp(value, to)
         if dtype == types.uint8:
             return builder.uitofp(value, to)
+        if dtype == types.uint16 and not converts_half_floats():
+            value = single_of_half(builder, value, to)
+            dtype = types.float32
         if value.type == to:
             return value
         return builder.fptrunc(value, to) if dtype == types.float64 else builder.fpext(value, to)
+
+    def single_of_half(builder: Any, value: Any, to: Any) -> Any:
+        """Widen finite half floats with integers: as a float, their bits are the number times 2^-112."""
+
+        def like(element: Any) -> Any:
+            return ir.VectorType(element, to.count) if isinstance(to, ir.VectorType) else element
+
+        def constant(element: Any, number: float) -> Any:
+            return ir.Constant(like(element), [number] * to.count if isinstance(to, ir.VectorType) else number)
+
+        wide = builder.zext(builder.bitcast(value, like(ir.IntType(16))), like(word))
+        bits = builder.shl(builder.and_(wide, constant(word, 0x7FFF)), constant(word, 13))
+        size = builder.fmul(builder.bitcast(bits, like(ir.FloatType())), constant(ir.FloatType(), 2.0**112))
+        sign = builder.shl(builder.and_(wide, constant(word, 0x8000)), constant(word, 16))
+        return builder.bitcast(builder.or_(builder.bitcast(size, like(word)), sign), like(ir.FloatType()))
 
     def everywhere(builder: Any, number: Any, width: int) -> Any:
         """A vector of the same number."""

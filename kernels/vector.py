@@ -33,6 +33,11 @@ def processor() -> tuple[str, str]:
     return (llvm.get_host_cpu_name() if name == "host" else name), features
 
 
+def converts_half_floats() -> bool:
+    """Whether the processor has instructions for half floats."""
+    return "+f16c" in processor()[1] or not llvm.get_process_triple().startswith("x86_64")
+
+
 LINE = 64  # bytes of a cache line, and of one set of lanes
 AHEAD = 4096  # bytes: how far before its use a cache line is asked for; measured with benchmarks/kernels.py
 # Sets of lanes that stay in registers while others are multiplied: of 32 registers of a line each, or of 16 of half a

@@ -32,6 +32,7 @@ class Comm:
 
     rank, size : this process's number and how many there are.
     seconds : time that this rank has spent in sums and maxima so far, waiting for others included.
+    resent : how many exact sums had to be sent twice so far, after the first of their kind.
     """
 
     def __init__(self, mpi_comm: Intracomm) -> None:
@@ -42,7 +43,7 @@ class Comm:
         self._api = MPI
         self.rank: int = mpi_comm.Get_rank()
         self.size: int = mpi_comm.Get_size()
-        self.seconds = 0.0
+        self.seconds, self.resent = 0.0, 0
         # The windows of the last exact sums of each kind: what the next ones will most likely need.
         self._windows: dict[tuple[str, int], np.ndarray] = {}
 
@@ -85,6 +86,7 @@ class Comm:
             exact.from_message(message[:-2], window, total[4], out, wrong)
             if wrong[0] >= exact.TOO_LARGE:
                 raise OverflowError(f"more than {exact.MOST_TERMS} terms in an exact sum")
+            self.resent += bool(wrong[0])
             self._windows[key], window = window, None
         return out
 

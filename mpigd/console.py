@@ -96,8 +96,13 @@ class Console:
         for name, agrees in outcome.checks.items():
             table.add_row(name, "the same bits" if agrees else "OTHER BITS")
         self._out.print(table)
-        verdict = "The model is what these data and its options give" if outcome.agrees else "The model differs"
-        self._out.print(f"{verdict}, on {outcome.ranks} rank(s).")
+        if outcome.agrees:
+            verdict = f"The model is what these data and its options give, here on {outcome.ranks} rank(s)."
+        elif outcome.checks["data"]:
+            verdict = f"The data are those of the fit, but not all numbers come out again, on {outcome.ranks} rank(s)."
+        else:
+            verdict = "These are not the data that the model was fitted on: rows, type or kind of X differ."
+        self._out.print(verdict, soft_wrap=True)
         if outcome.note:
             self._out.print(f"Note: {outcome.note}.", soft_wrap=True)
 

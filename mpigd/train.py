@@ -77,10 +77,14 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
         if directory:
             directory.check()
             note_cores(options.threads)
-    loss = kernels.LOSSES[options.loss]
+    return fit_into(comm, read_data(comm, options), options, directory, observers, begin)
+
+
+def read_data(comm: Comm, options: Train) -> Dataset:
+    """Read the slice of this rank as the options ask for it. A collective."""
     computing = kernels.Computing(np.dtype(options.arithmetic), options.threads)
-    data = read(comm, options.data, Names(x=options.x, y=options.y), loss.target, computing)
-    return fit_into(comm, data, options, directory, observers, begin)
+    names = Names(x=options.x, y=options.y)
+    return read(comm, options.data, names, kernels.LOSSES[options.loss].target, computing)
 
 
 def fit_into(

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Names, read
 from mpigd.errors import BitsError, DataError
 from mpigd.fingerprint import of_data
 from mpigd.model import Model
 from mpigd.options import Train, Verify
 from mpigd.predict import check_columns, load
-from mpigd.train import Observer, fit, make_objective
+from mpigd.train import Observer, fit, make_objective, read_data
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,7 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
     model = load(comm, options.model)
     with comm.agreement():
         train = options_of(model, options)
-    loss = kernels.LOSSES[train.loss]
-    computing = kernels.Computing(np.dtype(train.arithmetic), train.threads)
-    data = read(comm, options.data, Names(x=train.x, y=train.y), loss.target, computing)
+    data = read_data(comm, train)
     check_columns(comm, model, data)
     with comm.agreement():
         if not np.array_equal(data.classes, model.classes) or data.slice.y.shape[1] not in (

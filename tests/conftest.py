@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -109,19 +110,41 @@ class Outcome:
         return [line for line in self.err.splitlines() if line.startswith("mpigd: ")]
 
 
-def mpirun(*arguments: object, ranks: int = 3, module: bool = True, cwd: Path | None = None) -> Outcome:
-    """Run `python -m mpigd ARGUMENTS` (or python ARGUMENTS) under mpirun and check that no process is left."""
+def launcher() -> str:
+    """The mpirun of the MPI that mpi4py uses here."""
+    return os.environ.get("MPIGD_MPIRUN") or shutil.which("mpirun") or "mpirun"
+
+
+def library_of(mpirun: str | None = None) -> Path | None:
+    """The library of an MPI, which lies beside its mpirun: of the one in use if none is named."""
+    top = Path(mpirun or launcher()).resolve().parent.parent
+    patterns = ("lib*/libmpi.so.*", "lib*/libmpi.so", "lib*/libmpi.dylib")  # wheels have an empty libmpi.so
+    return next((path for pattern in patterns for path in sorted(top.glob(pattern))), None)
+
+
+def mpirun(
+    *arguments: object,
+    ranks: int = 3,
+    module: bool = True,
+    cwd: Path | None = None,
+    timeout: float = 60.0,
+    **settings: str,
+) -> Outcome:
+    """Run `python -m mpigd ARGUMENTS` (or python ARGUMENTS) under mpirun and check that no process is left.
+
+    settings : variables of its environment.
+    """
     # A process inside MPI can't start another job: the launcher's variables have to go.
     prefixes = ("PMIX_", "OMPI_COMM", "PRTE_LAUNCHED")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(prefixes)}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(prefixes)} | settings
     mark = f"{os.getpid()}-{np.random.default_rng().integers(2**60)}"
     environment["MPIGD_TEST_MARK"] = mark
     command = [sys.executable, *(["-m", "mpigd"] if module else []), *map(str, arguments)]
     done = subprocess.run(
-        [os.environ.get("MPIGD_MPIRUN", "mpirun"), "-n", str(ranks), *command],
+        [environment.get("MPIGD_MPIRUN", launcher()), "-n", str(ranks), *command],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout,
         env=environment,
         cwd=cwd,
     )

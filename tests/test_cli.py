@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import Outcome, assert_ended, load_table, mpirun
+from conftest import Outcome, assert_ended, launcher, load_table, mpirun
 from mpigd_data import path_of
 from scipy import linalg
 
@@ -253,7 +252,7 @@ def test_one_rank_alone_can_not_open_the_file(tmp_path: Path, kind: str) -> None
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_ctrl_c_ends_all_ranks(tmp_path: Path, ranks: int) -> None:
     mark = f"interrupt-{os.getpid()}-{ranks}"
-    command = [os.environ.get("MPIGD_MPIRUN") or shutil.which("mpirun") or "mpirun", "-n", str(ranks)]
+    command = [launcher(), "-n", str(ranks)]
     command += [sys.executable, "-m", "mpigd", "train", str(path_of("digits")), "--loss", "softmax"]
     command += ["--tol", "0", "--max-passes", "1e9", "--run-dir", str(tmp_path / "run")]
     job = subprocess.Popen(

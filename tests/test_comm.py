@@ -9,7 +9,7 @@ import pytest
 from mpigd_kernels import exact
 
 from mpigd.comm import Comm
-from mpigd.errors import DataError
+from mpigd.errors import BitsError, DataError
 
 pytestmark = pytest.mark.mpi
 
@@ -41,6 +41,38 @@ def test_exact_sums_carry_infinities_and_nan_through(comm: Comm) -> None:
     mine = terms if comm.rank == comm.size - 1 else np.zeros((0, 6))
     found = comm.sum_exactly(exact.of_blocks(mine), "special")
     np.testing.assert_array_equal(found, [2.0, np.inf, -np.inf, np.nan, np.nan, 5.0])
+
+
+def test_fast_sums_are_sums_of_doubles(comm: Comm) -> None:
+    terms = np.random.default_rng(comm.rank).standard_normal((7, 3))
+    wanted = np.sum([part.sum(axis=0) for part in comm.gather(terms)], axis=0)
+    np.testing.assert_allclose(comm.sum_fast(exact.of_blocks(terms)), wanted, rtol=1e-13)
+
+
+@pytest.mark.parametrize("how", ["sum_exactly", "sum_fast"])
+@pytest.mark.parametrize("culprit", [0, 1, 7])
+def test_ranks_that_hold_other_bits_are_found_out(comm: Comm, how: str, culprit: int) -> None:
+    """A single bit of a single rank, and all ranks say so; nobody is a collective behind."""
+    culprit %= comm.size
+    theta, total = np.linspace(0.0, 1.0, 50), exact.of_blocks(np.ones((3, 2)))
+    summed = getattr(comm, how)
+    assert summed(total, alike=theta).tolist() == [3.0 * comm.size] * 2
+    if comm.rank == culprit:
+        theta[17] = np.nextafter(theta[17], 1.0)
+    if comm.size == 1:
+        return
+    with pytest.raises(BitsError, match=rf"ranks 0 .* and {culprit or 1} .* hold different theta") as caught:
+        summed(total, alike=theta)
+    assert caught.value.agreed
+    assert comm.sum(np.ones(1))[0] == comm.size
+
+
+def test_more_terms_than_an_exact_sum_takes_are_noticed_by_all(comm: Comm) -> None:
+    total = exact.of_blocks(np.array([[1.0]]))
+    if comm.rank == comm.size - 1:
+        total[1] = 2**62 - 1 + 2**62
+    with pytest.raises(OverflowError, match="more than 16777216 terms"):
+        comm.sum_exactly(total)
 
 
 def test_share_and_gather(comm: Comm) -> None:

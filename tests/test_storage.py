@@ -1,4 +1,4 @@
-"""Ways to store and to compute, end to end: sparse rows, several outputs, threads, float32; always the same bits."""
+"""Ways to store and to compute, end to end: sparse rows, several outputs, float32, part of the rows."""
 
 from __future__ import annotations
 
@@ -18,20 +18,17 @@ from sklearn import linear_model
 from mpigd.comm import Comm
 from mpigd.dataset import read
 from mpigd.errors import DataError
-from mpigd.history import Record
 from mpigd.metrics import regression
 from mpigd.options import Train
 from mpigd.predict import linear_predictor
-from mpigd.train import Fit, fit
+from mpigd.train import Fit, fit, read_data
 
 pytestmark = pytest.mark.mpi
 
 
-def train(comm: Comm, path: Path, observers: Any = (), **options: Any) -> Fit:
+def train(comm: Comm, path: Path, **options: Any) -> Fit:
     chosen = Train(path, **options)
-    computing = kernels.Computing(np.dtype(chosen.arithmetic), chosen.threads)
-    data = read(comm, path, target=kernels.LOSSES[chosen.loss].target, computing=computing)
-    return fit(comm, data, chosen, observers)
+    return fit(comm, read_data(comm, chosen), chosen)
 
 
 @pytest.fixture
@@ -144,46 +141,6 @@ def test_float32_arithmetic_is_good_to_its_precision(comm: Comm) -> None:
     spread = table.X.std(axis=0)
     np.testing.assert_allclose(single.model.coef * spread, double.model.coef * spread, atol=1e-3)
     assert single.state.value == pytest.approx(double.state.value, rel=1e-5)
-
-
-OPTIONS: list[dict[str, Any]] = [
-    {"loss": "squared", "max_passes": 20},
-    {"loss": "squared", "max_passes": 20, "threads": 3},
-    {"loss": "squared", "max_passes": 20, "arithmetic": "float32"},
-    {"loss": "squared", "max_passes": 20, "solver": "sgd", "batch_size": 50, "threads": 2},
-    {"loss": "logistic", "max_passes": 20, "l2": 0.1},
-    {"loss": "softmax", "max_passes": 10, "l2": 0.1},
-    {"loss": "softmax", "max_passes": 10, "solver": "sgd"},
-    {"loss": "poisson", "max_passes": 10, "learning_rate": 1e-3},
-]
-
-
-@pytest.mark.parametrize("stored", ["dense", "sparse"])
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
-def test_the_bits_do_not_depend_on_ranks_or_threads(
-    comm: Comm,
-    write_data: Callable[..., Path],
-    write_sparse: Callable[..., Path],
-    options: dict[str, Any],
-    stored: str,
-) -> None:
-    """Every rank fits all rows alone, then all together: coefficients, history and metrics agree to the last bit."""
-    X = random_sparse(rows=777)
-    rng = np.random.default_rng(3)
-    X.data *= np.exp(rng.standard_normal(len(X.data)))
-    y = rng.integers(0, 3 if options["loss"] == "softmax" else 2, 777)
-    arrays = {"y": y, "sample_weight": rng.random(777), "offset": rng.standard_normal(777) / 10}
-    path = write_sparse(X, **arrays) if stored == "sparse" else write_data(X=X.toarray(), **arrays)
-
-    def outcome(ranks: Comm, **other: Any) -> tuple[Any, ...]:
-        records: list[Record] = []
-        fitted = train(ranks, path, [lambda record, _: records.append(record)], **{**options, **other})
-        theta = fitted.model.coef.tobytes() + np.asarray(fitted.model.intercept).tobytes()
-        return theta, [(r.step, r.objective, r.grad_norm) for r in records], fitted.state.learning_rate
-
-    alone = outcome(Comm.alone(), threads=1)
-    assert outcome(comm) == alone
-    assert len(alone[1]) > 3
 
 
 def test_part_of_the_rows_gives_the_same_bits_too(comm: Comm) -> None:

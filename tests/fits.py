@@ -1,0 +1,128 @@
+"""Many small fits in one job, and a digest of the bits of each: what `test_bits` starts in many ways.
+
+    mpirun -n RANKS python tests/fits.py DIRECTORY [NAME=VALUE …]
+
+DIRECTORY holds the files that `write_files` has made. The arguments are options of every fit, and cases=some for a few
+of them only. Rank 0 prints one JSON object: a digest for each case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import mpigd_kernels as kernels
+import numpy as np
+from scipy import sparse
+
+from mpigd.comm import Comm
+from mpigd.history import Record
+from mpigd.options import Train
+from mpigd.predict import score
+from mpigd.train import fit, read_data
+
+ROWS, COLUMNS = 777, 9
+# Ways to store the same whole numbers, none of which may change a bit.
+DENSE = ("float64", "float32", "float16", "int8", "big-endian", "chunked", "compressed")
+SPARSE = ("sparse", "sparse-float32")
+Case = tuple[str, str, dict[str, Any]]
+
+
+def write_files(directory: Path) -> None:
+    """The tables: whole numbers with a different spread in every column, more than half of them zero."""
+    rng = np.random.default_rng(0)
+    spread = rng.integers(1, 60, COLUMNS)
+    X = rng.integers(-spread, spread + 1, (ROWS, COLUMNS)) * (rng.random((ROWS, COLUMNS)) < 0.4)
+    eta = (X / spread) @ rng.standard_normal(COLUMNS) + rng.standard_normal(ROWS)
+    targets = {
+        "real": eta,
+        "binary": eta > 0.0,
+        "nonnegative": np.floor(np.exp(np.minimum(eta, 3.0))),
+        "positive": np.exp(eta / 2.0),
+        "classes": np.digitize(eta, [-1.0, 1.0]),
+        "outputs": np.column_stack([eta, eta**2, np.sin(eta)]),
+    }
+    beside = {"sample_weight": rng.random(ROWS), "offset": rng.standard_normal(ROWS) / 10.0}
+    stored: dict[str, tuple[Any, dict[str, Any]]] = {
+        **{dtype: (X.astype(dtype), {}) for dtype in ("float64", "float32", "float16", "int8")},
+        "big-endian": (X.astype(">f8"), {}),
+        "chunked": (X.astype("float64"), {"chunks": (100, 5)}),
+        "compressed": (X.astype("int16"), {"chunks": (37, 4), "compression": "gzip", "shuffle": True}),
+        "sparse": (sparse.csr_array(X.astype("float64")), {}),
+        "sparse-float32": (sparse.csr_array(X.astype("float32")), {}),
+    }
+    for name, (values, layout) in stored.items():
+        with h5py.File(directory / f"{name}.h5", "w") as file:
+            for key, array in {**targets, **beside}.items():
+                file[key] = np.asarray(array, np.float64)
+            if not sparse.issparse(values):
+                file.create_dataset("X", data=values, **layout)
+                continue
+            group = file.create_group("X")
+            group.attrs.update({"encoding-type": "csr_matrix", "shape": values.shape})
+            group["data"], group["indices"], group["indptr"] = values.data, values.indices, values.indptr
+
+
+def cases() -> Iterator[Case]:
+    """Every loss, storage and option that a fit may have, with both solvers."""
+    for solver in ("gd", "sgd"):
+        base = {"solver": solver, "max_passes": 8.0, "batch_size": 100, "tol": 0.0, "l2": 0.01}
+        for name, loss in kernels.LOSSES.items():
+            rate = "auto" if loss.curvature else 1e-3
+            yield f"{solver} {name}", "float64", {**base, "loss": name, "learning_rate": rate}
+        for storage in (*DENSE, *SPARSE):
+            for name in ("logistic", "softmax"):
+                yield f"{solver} {name} {storage}", storage, {**base, "loss": name}
+        others: list[dict[str, Any]] = [
+            {"l2": 0.0},
+            {"standardize": False},
+            {"intercept": False},
+            {"arithmetic": "float32"},
+            {"y": "outputs"},
+            {"schedule": "1/t"},
+            {"schedule": "cosine", "seed": 7},
+        ]
+        for other in others:
+            yield f"{solver} {other}", "float64", {**base, **other}
+
+
+def some(every: Iterator[Case]) -> Iterator[Case]:
+    """One case of each kernel and solver."""
+    kept = ("gd squared", "sgd logistic", "gd softmax", "gd logistic sparse", "sgd logistic float16", "gd poisson")
+    return (case for case in every if case[0] in kept)
+
+
+def digest(comm: Comm, directory: Path, storage: str, options: dict[str, Any]) -> str:
+    """Hash of the bits of the coefficients, the history and the metrics of a fit."""
+    loss = kernels.LOSSES[options.get("loss", "squared")]
+    chosen = Train(directory / f"{storage}.h5", **{"y": loss.target, **options})
+    data = read_data(comm, chosen)
+    records: list[Record] = []
+    fitted = fit(comm, data, chosen, [lambda record, _: records.append(record)])
+    assert len(records) > 3
+    bits = hashlib.sha256(fitted.model.coef.tobytes() + np.asarray(fitted.model.intercept).tobytes())
+    told: list[Any] = [(r.step, r.passes, r.objective, r.grad_norm) for r in records]
+    told += [fitted.state.learning_rate, fitted.state.setup_passes, score(comm, fitted.model, data)]
+    bits.update(repr(told).encode())
+    return bits.hexdigest()[:16]
+
+
+def main(directory: Path, *settings: str) -> None:
+    """Run the cases and print their digests."""
+    given: dict[str, Any] = dict(setting.split("=") for setting in settings)
+    chosen = some(cases()) if given.pop("cases", "") == "some" else cases()
+    if "threads" in given:
+        given["threads"] = int(given["threads"])
+    comm = Comm.world()
+    digests = {name: digest(comm, directory, storage, {**options, **given}) for name, storage, options in chosen}
+    if comm.rank == 0:
+        print(json.dumps({"ranks": comm.size, "digests": digests}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
