@@ -12,7 +12,7 @@ from mpigd.dataset import Dataset
 def of_data(comm: Comm, data: Dataset) -> str:
     """The fingerprint, 32 hexadecimal digits, of the rows as a fit sees them: X, y, weights, offsets. A collective.
 
-    Every block is hashed with its number (XXH3 of 128 bits, Y. Collet), and hashes are added up as integers, which
+    Every block is hashed with its number (XXH3 of 128 bits), and hashes are added up as integers, which
     gives the same in any order. So it does not depend on ranks, nor on how the file is chunked or compressed. It does
     on the type of X, and on whether X is sparse; weights that are all one count as none. It tells accidents
     apart, not forgeries.

@@ -24,5 +24,5 @@ def norm(a: np.ndarray) -> float:
 
 
 def digest(array: np.ndarray) -> int:
-    """A number below 2^64 that tells arrays of other bytes apart: XXH3 (Y. Collet), not against forgery."""
+    """A number below 2^64 that tells arrays of other bytes apart, by accident not by forgery: XXH3."""
     return int(xxhash.xxh3_64_intdigest(np.ascontiguousarray(array).data))

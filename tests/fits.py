@@ -2,8 +2,8 @@
 
     mpirun -n RANKS python tests/fits.py DIRECTORY [NAME=VALUE …]
 
-DIRECTORY holds the files that `write_files` has made. The arguments are options of every fit, and cases=some for a few
-of them only. Rank 0 prints one JSON object: a digest for each case.
+DIRECTORY holds the files that `write_files` has made. The arguments are options of every fit, cases=some for a few of
+them only, scores=no to leave out metrics. Rank 0 prints one JSON object: a digest for each case.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def some(every: Iterator[Case]) -> Iterator[Case]:
     return (case for case in every if case[0] in kept)
 
 
-def digest(comm: Comm, directory: Path, storage: str, options: dict[str, Any]) -> str:
-    """Hash of the bits of the coefficients, the history and the metrics of a fit."""
+def digest(comm: Comm, directory: Path, storage: str, options: dict[str, Any], scores: bool) -> str:
+    """Hash of the bits of the coefficients, the history and, where wanted, the metrics of a fit."""
     loss = kernels.LOSSES[options.get("loss", "squared")]
     chosen = Train(directory / f"{storage}.h5", **{"y": loss.target, **options})
     data = read_data(comm, chosen)
@@ -107,7 +107,9 @@ def digest(comm: Comm, directory: Path, storage: str, options: dict[str, Any]) -
     assert len(records) > 3
     bits = hashlib.sha256(fitted.model.coef.tobytes() + np.asarray(fitted.model.intercept).tobytes())
     told: list[Any] = [(r.step, r.passes, r.objective, r.grad_norm) for r in records]
-    told += [fitted.state.learning_rate, fitted.state.setup_passes, score(comm, fitted.model, data)]
+    told += [fitted.state.learning_rate, fitted.state.setup_passes]
+    if scores:
+        told.append(score(comm, fitted.model, data))
     bits.update(repr(told).encode())
     return bits.hexdigest()[:16]
 
@@ -116,10 +118,11 @@ def main(directory: Path, *settings: str) -> None:
     """Run the cases and print their digests."""
     given: dict[str, Any] = dict(setting.split("=") for setting in settings)
     chosen = some(cases()) if given.pop("cases", "") == "some" else cases()
+    scores = given.pop("scores", "yes") == "yes"
     if "threads" in given:
         given["threads"] = int(given["threads"])
     comm = Comm.world()
-    digests = {name: digest(comm, directory, storage, {**options, **given}) for name, storage, options in chosen}
+    digests = {name: digest(comm, directory, stored, {**options, **given}, scores) for name, stored, options in chosen}
     if comm.rank == 0:
         print(json.dumps({"ranks": comm.size, "digests": digests}))
 

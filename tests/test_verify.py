@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import load_table
 
+from mpigd import dataset
 from mpigd.comm import Comm
 from mpigd.dataset import read
 from mpigd.errors import BitsError, DataError
@@ -49,6 +50,13 @@ def test_a_fingerprint_depends_on_type_not_on_layout(comm: Comm, tables: Path) -
     assert found["float64"] == found["big-endian"] == found["chunked"]
     assert found["float32"] == found["compressed"]  # which holds 16-bit integers
     assert len(set(found.values())) == 6
+
+
+def test_how_much_is_read_at_once_changes_nothing(comm: Comm, tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tables / f"{name}.h5" for name in ("float64", "compressed", "sparse")]
+    whole = [fingerprint(comm, path, target="real") for path in paths]
+    monkeypatch.setattr(dataset, "CHUNK_BYTES", 1000)
+    assert [fingerprint(comm, path, target="real") for path in paths] == whole
 
 
 def test_a_fingerprint_sees_every_number_and_its_place(comm: Comm, write_data: Callable[..., Path]) -> None:
