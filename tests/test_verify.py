@@ -54,9 +54,9 @@ def test_a_fingerprint_depends_on_type_not_on_layout(comm: Comm, tables: Path) -
 
 def test_how_much_is_read_at_once_changes_nothing(comm: Comm, tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tables / f"{name}.h5" for name in ("float64", "compressed", "sparse")]
-    whole = [fingerprint(comm, path, target="real") for path in paths]
+    whole = [fingerprint(comm, path) for path in paths]
     monkeypatch.setattr(dataset, "CHUNK_BYTES", 1000)
-    assert [fingerprint(comm, path, target="real") for path in paths] == whole
+    assert [fingerprint(comm, path) for path in paths] == whole
 
 
 def test_a_fingerprint_sees_every_number_and_its_place(comm: Comm, write_data: Callable[..., Path]) -> None:
