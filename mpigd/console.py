@@ -152,6 +152,12 @@ class Console:
         self._out.print()
         for name, fit in outcome.fits.items():
             self._out.print(f"{name}: {_how_it_ended(fit)}")
+        self._out.print("Fingerprints, the same on any number of ranks:")
+        table = Table(show_header=False, box=None)
+        table.add_row("data", next(iter(outcome.fits.values())).data_fingerprint)
+        for name, fit in outcome.fits.items():
+            table.add_row(name, fit.model.fingerprint)
+        self._out.print(table)
         self._out.print(f"Written to {outcome.run_dir}", soft_wrap=True)
 
     def _print_coefficients(self, models: dict[str, Any]) -> None:

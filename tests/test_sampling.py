@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from mpigd_kernels import exact
 
 from mpigd.dataset import block_rows, owned_rows
 from mpigd.sampling import deal
@@ -43,6 +44,22 @@ def test_ranks_find_the_same_parts_alone(n: int, parts: int, size: int, seed: in
         for start, stop in (owned_rows(n, rows, size, rank) for rank in range(size))
     ]
     np.testing.assert_array_equal(np.concatenate(pieces), deal_all(n, parts, seed, 3))
+
+
+@given(n=st.integers(1, 5000), parts=st.integers(1, 50), size=st.integers(1, 9), seed=st.integers(0, 99))
+def test_every_rank_has_an_even_share_of_every_part(n: int, parts: int, size: int, seed: int) -> None:
+    rows = block_rows(n)
+    for start, stop in (owned_rows(n, rows, size, rank) for rank in range(size)):
+        counts = np.bincount(deal(seed, 3, start // rows, rows, start, stop, parts), minlength=parts)
+        assert set(counts) <= {(stop - start) // parts, -(-(stop - start) // parts)}
+
+
+@given(n=st.integers(1, 2**50), d=st.integers(1, 10**6), sparse=st.booleans())
+def test_blocks_are_whole_tiles_and_no_more_than_an_exact_sum_takes(n: int, d: int, sparse: bool) -> None:
+    rows = block_rows(n, d, 10 * n if sparse else None)
+    assert rows & (rows - 1) == 0
+    assert rows >= 16
+    assert -(-n // rows) <= exact.MOST_TERMS
 
 
 def test_every_row_is_equally_likely_in_every_part() -> None:
