@@ -18,20 +18,22 @@ Error: with N terms, the largest of magnitude M, and S their exact sum, the resu
 
     N 2^-76 M  +  (1/2 + 2^-50) ulp.
 
-Proof. Of each term the bits below bin t - 2 are cut off: less than 2^(38 (t - 2) - s - 1074) each, while the largest
-term has a bit in bin t, so that M is at least 2^(38 t - s - 1074): N 2^-76 M in all. What the limbs hold is an integer,
-which `from_message` writes as four numbers without a common bit, none negative once the sign is taken off, each a
-double, from the highest to the lowest. Adding them in that order, each partial sum is zero or larger than the next
-number, so that the rounding error of the addition is found exactly (T. Dekker, "A floating-point technique for
-extending the available precision", Numer. Math. 18, 1971, section 2). There are three, at most half an ulp each; adding
-them to each other loses 2^-52 of that, and adding them to the sum rounds once. Scaling by a power of two is exact, or,
-among subnormal numbers, rounds once more, to within one ulp. So a sum of terms of one sign, S >= M, is within one ulp
-of the double nearest to S for N up to 2^22.
+Proof. Of each term the bits below bin t - 2 are cut off. Where t is 2 or less there are none: no double has bits below
+2^-1074. Where it is more, the largest term is a normal number with its leading bit in bin t, so that M is at least
+2^(38 t - s - 1074), and less than 2^(38 (t - 2) - s - 1074) is cut off each term: N 2^-76 M in all. What the limbs
+hold is an integer, which `from_message` writes as four numbers without a common bit, none negative once the sign is
+taken off, each a double, from the highest to the lowest. Adding them in that order, each partial sum is zero or larger
+than the next number, so that the rounding error of the addition is found exactly (T. Dekker, "A floating-point
+technique for extending the available precision", Numer. Math. 18, 1971, section 2). There are three, at most half an
+ulp each; adding them to each other loses 2^-52 of that, and adding them to the sum rounds once. Scaling by a power of
+two is exact, also where the result is subnormal: it is a multiple of 2^-1074, as all terms are. So a sum of terms of
+one sign, S >= M, is within one ulp of the double nearest to S for N up to 2^22.
 
 Infinities and NaN come through as in ordinary additions: bin SPECIAL, the limbs counting +inf, -inf and NaN. A sum
-that no double holds is infinite. EMPTY is the bin of a sum without terms other than zero. With more terms than
-MOST_TERMS a limb could overflow: `of_blocks` refuses them, and where ranks have too many together, their message
-says so to all of them.
+that no double holds is infinite. EMPTY is the bin of a sum without terms other than zero.
+
+Overflow: limbs hold MOST_TERMS terms. `of_blocks` and `Slice` refuse to add up more of them, and where ranks have too
+many together, their message says so to all of them.
 
 The shift is free: it says where bins begin. A sum whose terms are of about an expected magnitude is given the shift
 that has this in the middle of a bin (`shifts_for`), so that terms have to grow or shrink 2^18-fold before they
@@ -62,7 +64,7 @@ def empty(count: int, shifts: np.ndarray | None = None) -> np.ndarray:
 
 def shifts_for(magnitude: np.ndarray) -> np.ndarray:
     """The shifts (sums,) that put terms of an expected magnitude (sums,) float64 in the middle of a bin."""
-    _, exponent = np.frexp(magnitude)
+    _, exponent = np.frexp(np.where(np.isfinite(magnitude), magnitude, 1.0))
     result: np.ndarray = (BITS // 2 - (exponent.astype(np.int64) - 1 + 1074)) % BITS
     return result
 
@@ -83,7 +85,8 @@ def align(total, e, t):
 def limbs_of(value, shift):
     """The bin of a finite double, EMPTY of zero, and its bits in that bin and the two below, signed.
 
-    value = ± mantissa 2^(exponent - 1074) with its leading bit at exponent + 52. Without a branch: it vectorises.
+    value = ± mantissa 2^(exponent - shift - 1074), its leading bit at exponent + 52 unless it is subnormal. Without a
+    branch: it vectorises.
     """
     bits = np.float64(value).view(np.int64)
     biased = (bits >> 52) & 0x7FF
@@ -193,11 +196,12 @@ def to_message(total: Integers2, window: Integers1, ranks: int, message: Integer
 
     window (sums,) : the highest bin of each sum over all ranks, or a guess at it.
     message (3 sums + 1,) : for each sum a signed top, 46 bits, and 30 bits with a count above them: 1 where the sum
-    reaches its window. The last number counts sums that exceed it, and 2^40 for each that is too large to be added
+    reaches its window. The last number counts sums that exceed it, with 2^40 added if any is too large to be added
     to those of so many ranks. Fields have room for 2^16 ranks.
     """
     count = total.shape[1]
     message[3 * count] = 0
+    too_large = 0
     for e in range(count):
         by = window[e] - total[0, e]
         first, second, third = total[1, e], total[2, e], total[3, e]
@@ -219,10 +223,11 @@ def to_message(total: Integers2, window: Integers1, ranks: int, message: Integer
             second = (second << 8) | (third >> 30)
             third &= (1 << 30) - 1
             if abs(first) // 2 >= (1 << 62) // ranks - 1:
-                message[3 * count] += TOO_LARGE
+                too_large = TOO_LARGE
         message[3 * e] = first
         message[3 * e + 1] = second
         message[3 * e + 2] = third + (1 << 46 if by == 0 else 0)
+    message[3 * count] += too_large
 
 
 @called
@@ -273,13 +278,18 @@ def from_message(message: Integers1, window: Integers1, shifts: Integers1, out: 
         out[e] = -result if negative else result
 
 
+def check_terms(count: int) -> None:
+    """Raise OverflowError for more terms than a sum takes."""
+    if count > MOST_TERMS:
+        raise OverflowError(f"{count} blocks: an exact sum takes {MOST_TERMS} terms")
+
+
 def of_blocks(terms: np.ndarray, block: int = 1) -> np.ndarray:
     """Accumulators (5, sums) of the rows of terms (n, sums) float64: those of a block are added in turn, then exactly.
 
     Raises OverflowError for more than MOST_TERMS blocks.
     """
-    if len(terms) > MOST_TERMS * block:
-        raise OverflowError(f"{len(terms)} rows in blocks of {block}: an exact sum takes {MOST_TERMS} blocks")
+    check_terms(-(-len(terms) // block))
     total = empty(terms.shape[1])
     add_rows(np.ascontiguousarray(terms), block, np.empty(terms.shape[1]), total)
     return total

@@ -283,6 +283,8 @@ class Slice(ABC):
         """Run a kernel that adds up `count` sums block by block; the accumulators of all blocks."""
         kernel, per_block = self._kernel(name), self.block // self.rows
 
+        exact.check_terms(-(-len(self.y) // per_block))
+
         def part(first: int, last: int) -> np.ndarray:
             total = exact.empty(count, shifts)
             block = per_block if self.computing.exactly else max(last - first, 1)

@@ -82,7 +82,7 @@ class Comm:
             if window is None:
                 window = self.max(total[0].copy())
             exact.to_message(total, window, self.size, message[:-2])
-            self._sum_alike(message, alike)
+            self._sum_alike(message, alike, total[4])
             exact.from_message(message[:-2], window, total[4], out, wrong)
             if wrong[0] >= exact.TOO_LARGE:
                 raise OverflowError(f"more than {exact.MOST_TERMS} terms in an exact sum")
@@ -94,15 +94,15 @@ class Comm:
         """As `sum_exactly`, by MPI's sum of doubles: a third of the bytes, in whatever order MPI adds."""
         message = np.empty(total.shape[1] + 2)
         message[:-2] = exact.rounded(total)
-        return self._sum_alike(message, alike)[:-2]
+        return self._sum_alike(message, alike, total[4])[:-2]
 
-    def _sum_alike(self, message: np.ndarray, alike: np.ndarray) -> np.ndarray:
-        """Sum over ranks in place; the last two numbers are used to see that all ranks hold the same array.
+    def _sum_alike(self, message: np.ndarray, *alike: np.ndarray) -> np.ndarray:
+        """Sum over ranks in place; the last two numbers are used to see that all ranks hold the same arrays.
 
         They are sums of a digest h and of h². The mean of squares is the square of the mean only where all h are
         equal, and every rank sees that from the same two numbers: so all raise the error or none.
         """
-        own = digest(alike) % (1 << DIGEST_BITS)
+        own = digest(*alike) % (1 << DIGEST_BITS)
         message[-2:] = own, own * own
         self.sum(message)
         if self.size * int(message[-1]) != int(message[-2]) ** 2:

@@ -18,6 +18,7 @@ from rich.text import Text
 from mpigd import __version__
 from mpigd.demo import Outcome
 from mpigd.history import Record
+from mpigd.model import Model
 from mpigd.train import Fit
 from mpigd.verify import Verification
 
@@ -101,7 +102,10 @@ class Console:
         elif outcome.checks["data"]:
             verdict = f"The data are those of the fit, but not all numbers come out again, on {outcome.ranks} rank(s)."
         else:
-            verdict = "These are not the data that the model was fitted on: rows, type or kind of X differ."
+            verdict = (
+                "These are not the data that the model was fitted on: rows, y, weights or offsets differ, or X is "
+                "stored as another type. (The models of the main job are fitted on four fifths of its rows.)"
+            )
         self._out.print(verdict, soft_wrap=True)
         if outcome.note:
             self._out.print(f"Note: {outcome.note}.", soft_wrap=True)
@@ -152,7 +156,7 @@ class Console:
         self._out.print()
         for name, fit in outcome.fits.items():
             self._out.print(f"{name}: {_how_it_ended(fit)}")
-        self._out.print("Fingerprints, the same on any number of ranks:")
+        self._out.print("Fingerprints of the training rows and of the models, the same on any number of ranks:")
         table = Table(show_header=False, box=None)
         table.add_row("data", next(iter(outcome.fits.values())).data_fingerprint)
         for name, fit in outcome.fits.items():
@@ -168,7 +172,7 @@ class Console:
         outputs = first.columns()[0].shape[1]
         for name in models:
             for k in range(min(outputs, 5)):
-                table.add_column(name if outputs == 1 else f"class {first.classes[k]:g}", justify="right")
+                table.add_column(name if outputs == 1 else _name_of_output(first, k), justify="right")
         for j, name in _ends(list(enumerate(first.feature_names))):
             values = (f"{c:.8g}" for model in models.values() for c in model.columns()[0][j, :5])
             table.add_row(Text(name), *values)
@@ -177,6 +181,10 @@ class Console:
         if outputs > 5 or len(first.feature_names) > MOST_ROWS:
             shape = f"{len(first.feature_names)} × {outputs}"
             self._out.print(f"… {shape} coefficients in all: see 'mpigd inspect --json' or model.h5")
+
+
+def _name_of_output(model: Model, k: int) -> str:
+    return f"class {model.classes[k]:g}" if len(model.classes) else f"output {k}"
 
 
 def _describe(record: Record) -> str:

@@ -62,6 +62,11 @@ def divergence(first: State, state: State) -> DivergenceError | None:
     A step length that is too large multiplies the error at every step, so the objective passes ten times
     its starting value within a few steps; noise of mini-batches does not take it there.
     """
+    if not (math.isfinite(first.value) and math.isfinite(first.gradient_norm)):
+        return DivergenceError(
+            f"the objective is {first.value:g} and its gradient {first.gradient_norm:g} at the start: numbers of X, y "
+            "or weights are too large or too small for double precision; rescale them"
+        )
     bounded = bool(np.isfinite(state.theta).all())
     if state.fresh:
         bounded = bounded and state.value - first.value <= 10.0 * abs(first.value)

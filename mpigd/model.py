@@ -113,11 +113,12 @@ class Model:
             except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:
                 raise DataError(f"{path}: damaged model: {error}") from None
             if not intact:
-                raise DataError(f"{path}: damaged model: its numbers do not match their checksum")
+                raise DataError(f"{path}: damaged model: what it holds does not match its checksum")
             return model
 
     def _checksum(self) -> str:
-        return _checksum(self.coef, self.intercept, *(self.fit[name] for name in sorted(self.fit)))
+        arrays = (self.coef, self.intercept, *(self.fit[name] for name in sorted(self.fit)))
+        return _checksum(*arrays, text=json.dumps([self.config, self.result], sort_keys=True))
 
 
 def is_model(file: h5py.File) -> bool:
@@ -125,5 +126,6 @@ def is_model(file: h5py.File) -> bool:
     return bool(file.attrs.get("format", None) == FORMAT)
 
 
-def _checksum(*arrays: np.ndarray) -> str:
-    return hashlib.sha256(b"".join(array.astype("<f8").tobytes() for array in arrays)).hexdigest()
+def _checksum(*arrays: np.ndarray, text: str = "") -> str:
+    numbers = b"".join(array.astype("<f8").tobytes() for array in arrays)
+    return hashlib.sha256(numbers + text.encode()).hexdigest()

@@ -155,7 +155,7 @@ class Objective:
         rows = max(self._data.header.block / batches, 1.0) * self._weight
         gradient = np.outer(self.scaling.magnitude, spread).reshape(-1)
         # A value grows as the residual or as its square.
-        return exact.shifts_for(rows * np.concatenate([gradient, spread, spread**1.5, np.ones(1)]))
+        return exact.shifts_for(rows * np.concatenate([gradient, spread, spread * np.sqrt(spread), np.ones(1)]))
 
     def _data_term(
         self, theta: np.ndarray, data: kernels.Slice, loss: kernels.Loss, kind: str, shifts: np.ndarray

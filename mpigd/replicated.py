@@ -1,7 +1,7 @@
 """Arithmetic that every rank does for itself, on arrays that are equal on all ranks, with equal results.
 
-Sums of products are numpy's own, element by element in an order that the shape sets; a BLAS adds up in an order that
-suits the processor that it finds, which in one job may differ from node to node.
+Sums of products are numpy's own, in an order that the shape sets; a BLAS adds up in an order that suits the processor
+that it finds, which in one job may differ from node to node.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ def norm(a: np.ndarray) -> float:
     return math.sqrt(float(np.sum(a * a)))
 
 
-def digest(array: np.ndarray) -> int:
+def digest(*arrays: np.ndarray) -> int:
     """A number below 2^64 that tells arrays of other bytes apart, by accident not by forgery: XXH3."""
-    return int(xxhash.xxh3_64_intdigest(np.ascontiguousarray(array).data))
+    state = xxhash.xxh3_64()
+    for array in arrays:
+        state.update(np.ascontiguousarray(array).data)
+    return int(state.intdigest())

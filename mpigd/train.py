@@ -112,6 +112,7 @@ def fit_into(
     return fitted
 
 
+@np.errstate(over="ignore", invalid="ignore")  # overflow is what divergence looks like, and is reported as such
 def fit(
     comm: Comm, data: Dataset, options: Train, observers: Sequence[Observer] = (), begin: float | None = None
 ) -> Fit:
@@ -232,17 +233,15 @@ def descend(
     observe: Callable[[State, float], None],
 ) -> tuple[State, str]:
     """Step until it is time to stop; returns the last state and the reason."""
-    # Overflow is what divergence looks like; it is reported as such.
-    with np.errstate(over="ignore", invalid="ignore"):
-        first = last = state = solver.init(objective, theta)
-        while True:
-            reason = stopping.reason(first, last, state)
-            if state.fresh:
-                observe(state, 1.0 if reason else stopping.fraction(first, state))
-                last = state
-            if reason:
-                return state, reason
-            state = solver.step(objective, state)
-            if error := divergence(first, state):
-                with comm.agreement():
-                    raise error
+    first = last = state = solver.init(objective, theta)
+    while True:
+        if error := divergence(first, state):
+            with comm.agreement():
+                raise error
+        reason = stopping.reason(first, last, state)
+        if state.fresh:
+            observe(state, 1.0 if reason else stopping.fraction(first, state))
+            last = state
+        if reason:
+            return state, reason
+        state = solver.step(objective, state)

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.errors import BitsError, DataError
+from mpigd.errors import BitsError, DataError, UsageError
 from mpigd.fingerprint import of_data
 from mpigd.model import Model
 from mpigd.options import Train, Verify
 from mpigd.predict import check_columns, load
 from mpigd.train import Observer, fit, make_objective, read_data
+
+# What a model file has to hold of its fit.
+ARRAYS = {"theta", "gradient", "mean", "scale"}
+NUMBERS = {"data_fingerprint", "objective", "steps", "ranks"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Verification:
         }
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a model of other data may be far from any that these give
 def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Verification:
     """Compute what the model file holds anew, on this number of ranks, and compare bits."""
     begin = time.perf_counter()
@@ -59,21 +64,17 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
         train = options_of(model, options)
     data = read_data(comm, train)
     check_columns(comm, model, data)
+    outputs = 1 if len(model.classes) else model.columns()[0].shape[1]
     with comm.agreement():
-        if not np.array_equal(data.classes, model.classes) or data.slice.y.shape[1] not in (
-            1,
-            model.columns()[0].shape[1],
-        ):
+        if not np.array_equal(data.classes, model.classes) or data.slice.y.shape[1] != outputs:
             raise DataError(
                 f"{options.data}: dataset '{train.y}' has other classes or columns than the model was fitted on"
             )
 
     objective = make_objective(comm, data, train)
     theta = model.fit["theta"]
-    # A model of other data may be far from any that these give.
-    with np.errstate(over="ignore", invalid="ignore"):
-        value, gradient = objective.value_and_gradient(theta)
-        coef, intercept = objective.coefficients(theta)
+    value, gradient = objective.value_and_gradient(theta)
+    coef, intercept = objective.coefficients(theta)
     checks = {
         "data": of_data(comm, data) == model.result["data_fingerprint"],
         "standardisation": same(objective.scaling.mean, model.fit["mean"])
@@ -91,13 +92,13 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
 
 def options_of(model: Model, options: Verify) -> Train:
     """The options that a model was fitted with, on other data and threads; DataError if it does not know them."""
-    missing = [name for name in ("theta", "gradient", "mean", "scale") if name not in model.fit]
-    if missing or "data_fingerprint" not in model.result:
+    lacking = ARRAYS - set(model.fit) | NUMBERS - set(model.result)
+    if lacking or not model.config:
         raise DataError(f"{options.model}: the model does not say where its fit ended; fit it anew with `mpigd train`")
     known = {key: value for key, value in model.config.items() if key not in ("run_dir", "json")}
     try:
         return replace(Train(**known), data=options.data, threads=options.threads)
-    except TypeError as error:
+    except (TypeError, UsageError) as error:
         raise DataError(f"{options.model}: fitted with options that this version does not know: {error}") from None
 
 

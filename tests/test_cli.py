@@ -93,6 +93,26 @@ def test_all_commands_on_a_table_of_the_users_own(tmp_path: Path) -> None:
     assert model["coef"][0] > 0 > model["coef"][1]
 
 
+def test_train_and_verify_several_outputs(tmp_path: Path) -> None:
+    X, y = np.random.default_rng(0).standard_normal((2, 60, 3))
+    data_file(tmp_path / "data.h5", X=X, y=y)
+    trained = mpirun("train", "data.h5", "--run-dir", "run", cwd=tmp_path)
+    assert trained.status == 0, trained.err
+    assert "output 2" in trained.out
+    [line] = [line for line in trained.out.splitlines() if line.startswith("Fingerprints")]
+    with h5py.File(tmp_path / "run" / "model.h5") as file:
+        assert f"model {file.attrs['fingerprint']}," in line
+    verified = mpirun("verify", "run", "data.h5", "--refit", cwd=tmp_path, ranks=2)
+    assert verified.status == 0, verified.err
+    assert verified.out.count("the same bits") == 7
+    data_file(tmp_path / "data.h5", X=X, y=y + 1.0)
+    refuted = mpirun("verify", "run", "data.h5", "--json", cwd=tmp_path, ranks=2)
+    assert refuted.status == 6
+    assert refuted.complaints() == []
+    checks = refuted.json()["checks"]
+    assert (checks["data"], checks["standardisation"]) == (False, True)
+
+
 def test_help_and_version() -> None:
     shown = mpirun("train", "--help", ranks=2)
     assert shown.status == 0

@@ -314,6 +314,17 @@ def test_divergence_is_noticed_and_says_what_to_do(comm: Comm, solver: str) -> N
     assert caught.value.agreed
 
 
+@pytest.mark.parametrize(("of_x", "of_y"), [(1.0, 1e160), (1e200, 1.0)])
+def test_numbers_beyond_double_precision_are_refused(
+    comm: Comm, write_data: Callable[..., Path], of_x: float, of_y: float
+) -> None:
+    rng = np.random.default_rng(0)
+    path = write_data(X=rng.standard_normal((50, 2)) * of_x, y=rng.standard_normal(50) * of_y)
+    with pytest.raises(DivergenceError, match="at the start: numbers of X, y or weights are too large") as caught:
+        train(comm, path)
+    assert caught.value.agreed
+
+
 def test_all_ranks_hold_the_same_model(comm: Comm) -> None:
     fitted = train(comm, load_table("boston").path, solver="sgd", max_passes=21)
     assert len({model.tobytes() for model in comm.gather(fitted.model.coef)}) == 1

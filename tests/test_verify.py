@@ -155,13 +155,26 @@ def test_other_classes_are_refused(comm: Comm, shared_path: Path, write_data: Ca
         verify(comm, Verify(shared_path, write_data("b.h5", X=X, y=2.0 * y)))
 
 
+@pytest.mark.parametrize("columns", [1, 2])
+def test_other_columns_of_y_are_refused(
+    comm: Comm, shared_path: Path, write_data: Callable[..., Path], columns: int
+) -> None:
+    X, y = np.random.default_rng(0).random((2, 40, 3))
+    run(comm, Train(write_data("a.h5", X=X, y=y), max_passes=5.0, run_dir=shared_path))
+    with pytest.raises(DataError, match="other classes or columns than the model was fitted on"):
+        verify(comm, Verify(shared_path, write_data("b.h5", X=X, y=y[:, :columns])))
+
+
 def test_a_model_that_does_not_know_its_fit(comm: Comm, shared_path: Path) -> None:
     path = load_table("boston").path
     model = fit(comm, read(comm, path, target="real"), Train(path, max_passes=2.0)).model
     for number, (strange, message) in enumerate(
         [
             (replace(model, fit={}), "does not say where its fit ended"),
+            (replace(model, config={}), "does not say where its fit ended"),
+            (replace(model, result={}), "does not say where its fit ended"),
             (replace(model, config={**model.config, "warp": 9}), "options that this version does not know: .*warp"),
+            (replace(model, config={**model.config, "l2": -1.0}), "options that this version does not know: --l2 -1"),
         ]
     ):
         with comm.agreement():
