@@ -342,7 +342,8 @@ def _row_dtype(comm: Comm, computing: kernels.Computing, *values: np.ndarray | N
     """How per-row values are kept, the same on all ranks: in float32 where that is exact, or all that is used."""
     if computing.work == np.float32:
         return np.float32
-    inexact = any(not np.array_equal(v, v.astype(np.float32)) for v in values if v is not None)
+    with np.errstate(over="ignore"):  # such a value is inexact, too
+        inexact = any(not np.array_equal(v, v.astype(np.float32)) for v in values if v is not None)
     return np.float64 if comm.max(np.array([int(inexact)]))[0] else np.float32
 
 
