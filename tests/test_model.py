@@ -31,7 +31,7 @@ def test_a_changed_coefficient_is_noticed(model: Model, tmp_path: Path) -> None:
     model.save(tmp_path / "m.h5")
     with h5py.File(tmp_path / "m.h5", "r+") as file:
         file["coef"][0] = 1.5
-    with pytest.raises(DataError, match="do not match their checksum"):
+    with pytest.raises(DataError, match="does not match its checksum"):
         Model.load(tmp_path / "m.h5")
 
 
