@@ -161,7 +161,7 @@ class Slice(ABC):
         both = np.hstack([at.coef, direction]), np.concatenate([at.intercept, intercept])
         return self._sweep(at.loss.product_anew, at, *both, passing=direction.shape[1])
 
-    def second_order(self, at: At) -> np.ndarray:
+    def second_order(self, at: At, shifts: np.ndarray | None = None) -> np.ndarray:
         """Accumulators of value, gradient and Hessian of a loss of one predictor.
 
         Row by row the upper triangle of X' S X, each row followed by its X' s and X' residual, then the sums of
@@ -183,6 +183,7 @@ class Slice(ABC):
             (self.y, self.weight, self.offset, *theta),
             scratch,
             d * (d + 1) // 2 + 2 * d + 4,
+            shifts,
         )
 
     def linear_predictor(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:

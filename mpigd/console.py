@@ -87,6 +87,7 @@ class Console:
 
     def _show_fit(self, fit: Fit) -> None:
         self._print_coefficients({"coefficient": fit.model})
+        self._out.print(f"solver: {fit.solver}" + (f" ({fit.why})" if fit.why else ""), soft_wrap=True)
         self._out.print(_how_it_ended(fit))
         self._out.print(_split_of_time(fit.times))
         self._out.print(f"Fingerprints: model {fit.model.fingerprint}, data {fit.data_fingerprint}", soft_wrap=True)
@@ -195,12 +196,14 @@ def _how_it_ended(fit: Fit) -> str:
     reasons = {
         "gradient": "converged: the gradient fell to the tolerance",
         "objective": "converged: the objective no longer changes",
+        "rounding": "stopped: no step lowers the objective any more, what is left of the gradient is rounding",
         "passes": "stopped: the budget of passes is spent",
     }
     state = fit.state
     return (
         f"{reasons[fit.reason]} (objective {state.value:.8g}, gradient norm {state.gradient_norm:.1e}, "
-        f"{state.step} steps, {state.passes:g} passes, learning rate {state.learning_rate:.3g})"
+        f"{state.step} steps, {state.passes:g} passes"
+        + (f", learning rate {state.learning_rate:.3g})" if fit.solver in ("nesterov", "gd", "sgd") else ")")
     )
 
 

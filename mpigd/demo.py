@@ -59,7 +59,7 @@ class Outcome:
 
 def run(comm: Comm, options: Demo, observers: Sequence[Observer] = ()) -> Outcome:
     """Fit by gradient descent and by stochastic gradient descent; compare with the closed form."""
-    base = Train(path_of("boston"), tol=1e-10, max_passes=20_000)
+    base = Train(path_of("boston"), solver="gd", tol=1e-10, max_passes=20_000)
     ways = {
         "gradient descent": ("gd", base),
         "stochastic": ("sgd", replace(base, solver="sgd", batch_size=32, max_passes=200)),

@@ -39,6 +39,8 @@ class Stopping:
             return None
         if state.gradient_norm <= self.tol * first.gradient_norm:
             return "gradient"
+        if state.stalled:
+            return "rounding"
         change = abs(state.value - last.value)
         if state.step > last.step and change < self.tol_objective * max(abs(state.value), abs(last.value)):
             return "objective"
@@ -53,7 +55,7 @@ class Stopping:
         return min(max(fallen, state.passes / self.max_passes, 0.0), 1.0)
 
 
-CONVERGED = {"gradient": True, "objective": True, "passes": False}
+CONVERGED = {"gradient": True, "objective": True, "rounding": False, "passes": False}
 
 
 def divergence(first: State, state: State) -> DivergenceError | None:

@@ -17,6 +17,7 @@ reduce="fast" they are sums of doubles in the order in which ranks, threads and 
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -79,8 +80,8 @@ class Objective:
         self._parameters, self._reduce = (loss_parameter, smoothing), reduce
         self._comm, self._data, self._loss, self.scaling = comm, data, loss, scaling
         self._penalty, self._intercept, self._average = L2(l2), intercept, average
-        self._outputs = len(data.classes) if loss.target == "classes" else data.slice.y.shape[1]
-        self._shifts_of: dict[int, np.ndarray] = {}  # by number of mini-batches
+        self._outputs = outputs_of(data, loss)
+        self._shifts_of: dict[int | str, np.ndarray] = {}  # by number of mini-batches, or what is summed
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
         self.n = int(comm.sum(np.array([np.count_nonzero(data.weight)]))[0])
         weights = comm.sum_exactly(exact.of_blocks(data.weight[:, None], data.header.block), "weights")
@@ -88,7 +89,7 @@ class Objective:
         self.shape = (data.header.d + intercept, self._outputs)
         self.compute_seconds = 0.0
         self._spread = np.ones(self._outputs) if data.classes.size else spread_of_target(comm, data)
-        prepare(comm, partial(data.slice.load_gradient, loss.tile, self._outputs))
+        self._ready = False
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """F(theta) and its gradient, shape of theta."""
@@ -107,6 +108,39 @@ class Objective:
     def coefficients(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (d, K) and intercept (K,) on the scale of the original columns."""
         return self.scaling.to_columns(theta, self._intercept)
+
+    def column_squares(self) -> np.ndarray:
+        """Mean squares of what each row of theta is multiplied with, (p, 1): scaled columns, and 1 for an intercept."""
+        spread = self.scaling.spread
+        return np.append(spread * spread, np.ones(self.shape[0] - len(spread)))[:, None]
+
+    def second_order(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """F(theta), its gradient (p, 1) and its Hessian (p, p), in one read of the rows; theta (p, 1)."""
+        data, d = self._data.slice, self._data.slice.d
+        if "second order" not in self._shifts_of:
+            prepare(self._comm, partial(data.load, "second_order", self._loss.tile))
+            self._shifts_of["second order"] = self._second_order_shifts()
+        start = time.perf_counter()
+        total = data.second_order(self._at(theta, self._loss), self._shifts_of["second order"])
+        self.compute_seconds += time.perf_counter() - start
+        *rows, ends = np.split(self._means(total, "second order", theta, -2), _ends_of_rows(d))
+        residual, value, _, curvature = ends
+        # X' S (X 1) and its last row and column, those of the intercept.
+        raw = np.empty((d + 1, d + 1))
+        gradient = np.full((d + 1, 1), residual)
+        raw[d, d] = curvature
+        for j, row in enumerate(rows):
+            raw[j, j:], raw[j:, j], gradient[j] = row[:-1], row[:-1], row[-1]
+        hessian = self.scaling.from_columns(self.scaling.from_columns(raw, self._intercept).T, self._intercept)
+        return self._penalised(theta, float(value), self.scaling.from_columns(gradient, self._intercept), hessian)
+
+    def _penalised(
+        self, theta: np.ndarray, value: float, gradient: np.ndarray, hessian: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        d = self._data.slice.d
+        gradient[:d] += self._penalty.gradient(theta[:d])
+        hessian[np.arange(d), np.arange(d)] += self._penalty.curvature
+        return value + self._penalty.value(theta[:d]), gradient, hessian
 
     def smoothness(self, tolerance: float = 1e-3, most_passes: int = 50) -> Smoothness:
         """Bound the curvature: power iteration on X'WX / sum(w), times the curvature bound of the loss.
@@ -138,6 +172,9 @@ class Objective:
 
     def _evaluate(self, theta: np.ndarray, data: kernels.Slice, batches: int = 1) -> tuple[float, np.ndarray]:
         """F and its gradient on some rows: all, or one of so many mini-batches."""
+        if not self._ready:
+            prepare(self._comm, partial(self._data.slice.load_gradient, self._loss.tile, self._outputs))
+            self._ready = True
         if batches not in self._shifts_of:
             self._shifts_of[batches] = self._shifts(self._spread, batches)
         kind = "all rows" if batches == 1 else "mini-batch"
@@ -157,6 +194,14 @@ class Objective:
         # A value grows as the residual or as its square.
         return exact.shifts_for(rows * np.concatenate([gradient, spread, spread * np.sqrt(spread), np.ones(1)]))
 
+    def _second_order_shifts(self) -> np.ndarray:
+        """As `_shifts`, of the sums of `Slice.second_order`; curvatures are of about 1."""
+        rows, d, magnitude = self._data.header.block * self._weight, self._data.slice.d, self.scaling.magnitude
+        spread = float(self._spread[0])
+        sums = [np.append(magnitude[j] * magnitude[j:], magnitude[j] * np.array([1.0, spread])) for j in range(d)]
+        sums.append(np.array([spread, spread * math.sqrt(spread), 1.0, 1.0]))
+        return exact.shifts_for(rows * np.concatenate(sums))
+
     def _data_term(
         self, theta: np.ndarray, data: kernels.Slice, loss: kernels.Loss, kind: str, shifts: np.ndarray
     ) -> tuple[float, np.ndarray]:
@@ -164,22 +209,29 @@ class Objective:
 
         kind : names sums whose sizes are alike.  shifts : of the sums, as from `_shifts`.
         """
-        start = time.perf_counter()
         d, outputs = data.d, theta.shape[1]
-        at = kernels.At(loss, *self.scaling.to_columns(theta, self._intercept), *self._parameters)
-        total = data.value_gradient(at, shifts=shifts)
+        start = time.perf_counter()
+        total = data.value_gradient(self._at(theta, loss), shifts=shifts)
+        self.compute_seconds += time.perf_counter() - start
+        sums = self._means(total, kind, theta)
+        gradient, values = sums[: (d + 1) * outputs].reshape(d + 1, outputs), sums[(d + 1) * outputs : -1]
+        return float(values.sum()), self.scaling.from_columns(gradient, self._intercept)
+
+    def _at(self, theta: np.ndarray, loss: kernels.Loss) -> kernels.At:
+        return kernels.At(loss, *self.scaling.to_columns(theta, self._intercept), *self._parameters)
+
+    def _means(self, total: np.ndarray, kind: str, theta: np.ndarray, weight: int = -1) -> np.ndarray:
+        """Accumulators of all ranks as weighted means of rows; weight : which of them is the sum of weights."""
         if self._average == "ranks":
             own = exact.rounded(total)
-            total = exact.of_blocks((own / own[-1] if own[-1] > 0.0 else own)[None])
-        self.compute_seconds += time.perf_counter() - start
+            total = exact.of_blocks((own / own[weight] if own[weight] > 0.0 else own)[None])
         if self._reduce == "fast":
             sums = self._comm.sum_fast(total, theta)
         else:
             sums = self._comm.sum_exactly(total, kind, theta)
-        if sums[-1] > 0.0:
-            sums /= sums[-1]
-        gradient, values = sums[: (d + 1) * outputs].reshape(d + 1, outputs), sums[(d + 1) * outputs : -1]
-        return float(values.sum()), self.scaling.from_columns(gradient, self._intercept)
+        if sums[weight] > 0.0:
+            sums /= sums[weight]
+        return sums
 
     def _batch_rows(self, seed: int, epoch: int, count: int) -> list[np.ndarray]:
         """Rows of this slice in every mini-batch of an epoch, ascending; rows of weight zero are in none."""
@@ -201,3 +253,13 @@ class Objective:
         batch = self._data.slice.gather(picked)
         self.compute_seconds += time.perf_counter() - start
         return batch
+
+
+def outputs_of(data: Dataset, loss: kernels.Loss) -> int:
+    """Columns of theta: one for each class, or for each column of y."""
+    return len(data.classes) if loss.target == "classes" else int(data.slice.y.shape[1])
+
+
+def _ends_of_rows(d: int) -> np.ndarray:
+    """Where each row of the sums of `Slice.second_order` ends: j has d - j products, and two more."""
+    return np.cumsum(np.arange(d + 2, 2, -1))

@@ -51,8 +51,9 @@ class Train:
     smoothing: float = 0.1
     """Width, in units of y, over which the kinks of quantile and epsilon-insensitive are rounded."""
 
-    solver: Literal["gd", "sgd"] = "gd"
-    """Distributed gradient descent, or its stochastic form on mini-batches."""
+    solver: Literal["auto", "newton", "lbfgs", "nesterov", "gd", "sgd"] = "auto"
+    """Newton's method (theta of one column), limited-memory BFGS, accelerated gradient descent, gradient descent, or
+    its stochastic form on mini-batches; auto is newton for few columns, else lbfgs, and says why."""
 
     l2: float = 0.0
     """Strength of the penalty (l2 / 2) ||theta||^2; the intercept is not penalised."""
@@ -65,10 +66,10 @@ class Train:
     then acts on the standardised columns; coefficients are reported for the original ones."""
 
     learning_rate: float | Literal["auto"] = "auto"
-    """Step size; auto takes it from the largest eigenvalue of a bound of the Hessian."""
+    """Step size of nesterov, gd and sgd; auto takes it from the largest eigenvalue of a bound of the Hessian."""
 
     schedule: Literal["auto", "constant", "1/t", "cosine"] = "auto"
-    """How the learning rate falls, t in epochs; auto is constant for gd, cosine for sgd."""
+    """How the learning rate of gd and sgd falls, t in epochs; auto is constant for gd, cosine for sgd."""
 
     batch_size: int = 256
     """Rows of a mini-batch over all ranks (sgd)."""

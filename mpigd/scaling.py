@@ -26,11 +26,13 @@ class Scaling:
     """Centre and scale of every column, float64 (d,), equal on all ranks.
 
     magnitude : root of the mean square of every stored column, float64 (d,): how large its products will be.
+    spread : the same of (column - mean) / scale, and 1 where that is zero: how large it is as solvers see it.
     """
 
     mean: np.ndarray
     scale: np.ndarray
     magnitude: np.ndarray
+    spread: np.ndarray
 
     def to_columns(self, theta: np.ndarray, intercept: bool) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (d, K) and intercept (K,) of the stored columns, from theta (d [+ 1], K)."""
@@ -50,23 +52,32 @@ def measure(comm: Comm, data: Dataset, centre: bool, standardize: bool = True) -
 
     Two sweeps: the mean first, then squared deviations from it with the rounding error of the mean taken
     back (T. Chan, G. Golub, R. LeVeque, "Algorithms for computing the sample variance", Am. Stat. 37, 1983,
-    eq. 1.7). With centre=False columns are only divided by their standard deviation, with standardize=False they
-    are left as they are, after one sweep.
+    eq. 1.7).
+
+    centre : subtract the mean. Where there is an intercept, which is not penalised, that does not change the problem,
+    only how well it is conditioned.  standardize : divide by the standard deviation.
     """
     prepare(comm, partial(data.slice.load, "column_moments"))
     d = data.header.d
     zero, one = np.zeros(d), np.ones(d)
     mean, square = _moments(comm, data.slice, zero)
     magnitude = np.sqrt(square)
-    if not standardize:
-        return Scaling(zero, one, magnitude)
+    if not centre and not standardize:
+        return Scaling(zero, one, magnitude, _positive(magnitude))
     error, square = _moments(comm, data.slice, mean)
     variance = np.maximum(square - error * error, 0.0)
     # The variance of a constant column is not exactly zero where its mean was rounded.
     rounding = 4.0 * np.finfo(np.float64).eps * np.abs(mean)
-    scale = np.sqrt(variance)
-    scale[scale <= rounding] = 1.0
-    return Scaling(mean + error if centre else zero, scale, magnitude)
+    deviation = np.sqrt(variance)
+    deviation[deviation <= rounding] = 0.0
+    scale = _positive(deviation) if standardize else one
+    return Scaling(
+        mean + error if centre else zero, scale, magnitude, _positive(deviation if centre else magnitude) / scale
+    )
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    return np.where(values > 0.0, values, 1.0)
 
 
 def spread_of_target(comm: Comm, data: Dataset) -> np.ndarray:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import mpigd_kernels as kernels
@@ -18,16 +18,15 @@ from mpigd.errors import UsageError
 from mpigd.fingerprint import of_data
 from mpigd.history import CONVERGED, Record, Stopping, divergence
 from mpigd.model import Model
-from mpigd.objective import Objective
+from mpigd.objective import Objective, outputs_of
 from mpigd.options import Train
 from mpigd.rundir import RunDirectory
 from mpigd.scaling import measure
-from mpigd.solvers import SOLVERS, State
+from mpigd.solvers import CHOICES, SOLVERS, State, choose
 from mpigd.solvers.base import Solver
 
 # Called with what is known at a step and an estimate of the fraction of the fit that is done.
 Observer = Callable[[Record, float], None]
-DEFAULT_SCHEDULE = {"gd": "constant", "sgd": "cosine"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Fit:
     """A model and how it came about; the same on all ranks.
 
     times : the maximum over ranks.  run_dir : where it was written; known to rank 0 alone.
+    solver : its name.  why : why it was chosen, empty if it was asked for.
     """
 
     model: Model
@@ -44,12 +44,16 @@ class Fit:
     rows: int
     data_fingerprint: str
     times: dict[str, float]
+    solver: str
+    why: str
     run_dir: str = ""
 
     def summary(self) -> dict[str, Any]:
         """What `train --json` prints, as plain values."""
         state = self.state
         return {
+            "solver": self.solver,
+            "why": self.why,
             "objective": state.value,
             "grad_norm": state.gradient_norm,
             "passes": state.passes,
@@ -74,6 +78,7 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
     directory = RunDirectory(options.run_dir, "train") if comm.rank == 0 else None
     with comm.agreement():
         check_loss(options)
+        check_solver(options)
         if directory:
             directory.check()
             note_cores(options.threads)
@@ -97,6 +102,7 @@ def fit_into(
 ) -> Fit:
     """Fit a slice that has been read and write the run directory, which rank 0 alone passes."""
     with comm.agreement():
+        make_solver(options, data)  # before anything is written
         if directory:
             directory.create(options.to_dict(), comm.size)
             observers = [directory.record, *observers]
@@ -121,6 +127,8 @@ def fit(
     comm_seconds = comm.seconds
     fingerprint = of_data(comm, data)
     objective = make_objective(comm, data, options)
+    with comm.agreement():
+        solver, name, why = make_solver(options, data)
 
     def seconds() -> dict[str, float]:
         return {
@@ -136,7 +144,7 @@ def fit(
             observer(record, fraction)
 
     stopping = Stopping(options.tol, options.tol_objective, options.max_passes)
-    state, reason = descend(comm, make_solver(options), objective, np.zeros(objective.shape), stopping, observe)
+    state, reason = descend(comm, solver, objective, np.zeros(objective.shape), stopping, observe)
     measured = seconds()
     coef, intercept = objective.coefficients(state.theta)
     loss, scaling = kernels.LOSSES[options.loss], objective.scaling
@@ -151,7 +159,7 @@ def fit(
         fit={"theta": state.theta, "gradient": state.gradient, "mean": scaling.mean, "scale": scaling.scale},
     )
     times = dict(zip(measured, comm.max(np.array(list(measured.values()))).tolist(), strict=True))
-    fitted = Fit(model, state, reason, comm.size, objective.n, fingerprint, times)
+    fitted = Fit(model, state, reason, comm.size, objective.n, fingerprint, times, name, why)
     model.result.update(fitted.summary())
     return fitted
 
@@ -191,10 +199,10 @@ def check_loss(options: Train) -> None:
                 f"--loss-parameter {given:g}: {loss.parameter.name} of loss {loss.name} must be above "
                 f"{loss.parameter.low:g} and below {loss.parameter.high:g}"
             )
-    if loss.curvature is None and options.learning_rate == "auto":
+    if loss.curvature is None and options.learning_rate == "auto" and options.solver in ("gd", "sgd", "nesterov"):
         raise UsageError(
             f"--learning-rate auto: loss {loss.name} has no bound of its curvature to take it from; "
-            "give a number, and a smaller one if it diverges"
+            "use --solver newton or lbfgs, which need none, or give a number, and a smaller one if it diverges"
         )
 
 
@@ -210,18 +218,33 @@ def note_cores(threads: int) -> None:
         )
 
 
-def make_solver(options: Train) -> Solver:
-    """The solver that the options ask for."""
-    schedule = DEFAULT_SCHEDULE[options.solver] if options.schedule == "auto" else options.schedule
-    parameters: dict[str, Any] = {
-        "learning_rate": options.learning_rate,
-        "schedule": schedule,
-        "max_passes": options.max_passes,
-    }
-    if options.solver == "sgd":
-        parameters |= {"batch_size": options.batch_size, "seed": options.seed}
-    solver: Solver = SOLVERS[options.solver](**parameters)
-    return solver
+def make_solver(options: Train, data: Dataset) -> tuple[Solver, str, str]:
+    """The solver, its name, and why it was chosen: empty if the options say it. UsageError if it can't be had."""
+    outputs = outputs_of(data, kernels.LOSSES[options.loss])
+    name, why = choose(data.header.d, outputs) if options.solver == "auto" else (options.solver, "")
+    if name == "newton" and outputs > 1:
+        raise UsageError(f"--solver newton: there are {outputs} outputs, and newton takes one; use --solver lbfgs")
+    # Defaults of the schedule differ between solvers.
+    given = {key: value for key, value in vars(options).items() if (key, value) != ("schedule", "auto")}
+    solver: Solver = SOLVERS[name](**{key: given[key] for key in parameters_of(name) & given.keys()})
+    return solver, name, why
+
+
+def parameters_of(solver: str) -> set[str]:
+    """Names of the options that a solver has a use for."""
+    return {field.name for field in fields(SOLVERS[solver])}
+
+
+def check_solver(options: Train) -> None:
+    """Raise UsageError for an option that the solver would pass over."""
+    likely = CHOICES if options.solver == "auto" else (options.solver,)
+    for option in ("learning_rate", "schedule"):
+        if getattr(options, option) != "auto" and not any(option in parameters_of(solver) for solver in likely):
+            takers = ", ".join(solver for solver in SOLVERS if option in parameters_of(solver))
+            raise UsageError(
+                f"--{option.replace('_', '-')} {getattr(options, option)}: solver {' or '.join(likely)} has none; "
+                f"give --solver, one of {takers}"
+            )
 
 
 def descend(

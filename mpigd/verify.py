@@ -15,7 +15,7 @@ from mpigd.fingerprint import of_data
 from mpigd.model import Model
 from mpigd.options import Train, Verify
 from mpigd.predict import check_columns, load
-from mpigd.train import Observer, fit, make_objective, read_data
+from mpigd.train import Observer, fit, make_objective, make_solver, read_data
 
 # What a model file has to hold of its fit.
 ARRAYS = {"theta", "gradient", "mean", "scale"}
@@ -73,7 +73,7 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
 
     objective = make_objective(comm, data, train)
     theta = model.fit["theta"]
-    value, gradient = objective.value_and_gradient(theta)
+    value, gradient = make_solver(train, data)[0].evaluate(objective, theta)
     coef, intercept = objective.coefficients(theta)
     checks = {
         "data": of_data(comm, data) == model.result["data_fingerprint"],

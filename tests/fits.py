@@ -70,7 +70,7 @@ def write_files(directory: Path) -> None:
 
 
 def cases() -> Iterator[Case]:
-    """Every loss, storage and option that a fit may have, with both solvers."""
+    """Every loss, storage and option that a fit may have, with every solver."""
     for solver in ("gd", "sgd"):
         base = {"solver": solver, "max_passes": 8.0, "batch_size": 100, "tol": 0.0, "l2": 0.01}
         for name, loss in kernels.LOSSES.items():
@@ -90,11 +90,20 @@ def cases() -> Iterator[Case]:
         ]
         for other in others:
             yield f"{solver} {other}", "float64", {**base, **other}
+    for solver in ("newton", "lbfgs", "nesterov"):
+        base = {"solver": solver, "max_passes": 8.0, "tol": 0.0, "l2": 0.01}
+        for name, storage in (("squared", "float64"), ("logistic", "float32"), ("logistic", "sparse")):
+            yield f"{solver} {name} {storage}", storage, {**base, "loss": name}
+        for other in ({"standardize": False}, {"intercept": False}, {"arithmetic": "float32"}):
+            yield f"{solver} {other}", "float64", {**base, "loss": "logistic", **other}
+    for name, options in (("softmax", {}), ("poisson", {}), ("squared", {"y": "outputs"})):
+        yield f"lbfgs {name} {options}", "float64", {**base, "solver": "lbfgs", "loss": name, **options}
 
 
 def some(every: Iterator[Case]) -> Iterator[Case]:
     """One case of each kernel and solver."""
     kept = ("gd squared", "sgd logistic", "gd softmax", "gd logistic sparse", "sgd logistic float16", "gd poisson")
+    kept += ("newton logistic float32", "lbfgs logistic sparse")
     return (case for case in every if case[0] in kept)
 
 
@@ -105,7 +114,7 @@ def digest(comm: Comm, directory: Path, storage: str, options: dict[str, Any], s
     data = read_data(comm, chosen)
     records: list[Record] = []
     fitted = fit(comm, data, chosen, [lambda record, _: records.append(record)])
-    assert len(records) > 3
+    assert len(records) > 1
     bits = hashlib.sha256(fitted.model.coef.tobytes() + np.asarray(fitted.model.intercept).tobytes())
     told: list[Any] = [(r.step, r.passes, r.objective, r.grad_norm) for r in records]
     told += [fitted.state.learning_rate, fitted.state.setup_passes]

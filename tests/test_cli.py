@@ -211,7 +211,9 @@ def test_truncated_file(tmp_path: Path) -> None:
         (["--loss", "logit"], ["--loss", "logistic"]),
         (["--loss", "tweedie", "--loss-parameter", "3"], ["--loss-parameter 3", "power of loss tweedie", "below 2"]),
         (["--loss-parameter", "1"], ["--loss-parameter 1", "loss squared has no parameter"]),
-        (["--loss", "poisson"], ["--learning-rate auto", "poisson has no bound"]),
+        (["--loss", "poisson", "--solver", "gd"], ["--learning-rate auto", "poisson has no bound"]),
+        (["--learning-rate", "0.1"], ["--learning-rate 0.1: solver newton or lbfgs has none", "nesterov, gd, sgd"]),
+        (["--solver", "lbfgs", "--schedule", "1/t"], ["--schedule 1/t: solver lbfgs has none", "gd, sgd"]),
         (["--stanardize"], ["--stanardize", "Did you mean"]),
     ],
 )
@@ -231,7 +233,8 @@ def test_unwritable_run_directory(tmp_path: Path) -> None:
 
 
 def test_divergence(tmp_path: Path) -> None:
-    done = mpirun("train", path_of("boston"), "--learning-rate", 100, "--run-dir", tmp_path / "run", "--json")
+    options = ["--solver", "gd", "--learning-rate", 100, "--run-dir", tmp_path / "run", "--json"]
+    done = mpirun("train", path_of("boston"), *options)
     assert done.status == 4
     assert "diverged at step" in done.complaints()[0]
     assert len(done.complaints()) == 1
@@ -274,7 +277,7 @@ def test_ctrl_c_ends_all_ranks(tmp_path: Path, ranks: int) -> None:
     mark = f"interrupt-{os.getpid()}-{ranks}"
     command = [launcher(), "-n", str(ranks)]
     command += [sys.executable, "-m", "mpigd", "train", str(path_of("digits")), "--loss", "softmax"]
-    command += ["--tol", "0", "--max-passes", "1e9", "--run-dir", str(tmp_path / "run")]
+    command += ["--solver", "gd", "--tol", "0", "--max-passes", "1e9", "--run-dir", str(tmp_path / "run")]
     job = subprocess.Popen(
         command, env={**os.environ, "MPIGD_TEST_MARK": mark}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -27,11 +27,12 @@ from mpigd.train import Fit, fit
 
 pytestmark = pytest.mark.mpi
 
+FULL_PASS = ("newton", "lbfgs", "nesterov", "gd")
 TIGHT = {"tol": 1e-11, "max_passes": 100_000}
 
 
 def train(comm: Comm, path: Path, observers=(), **options) -> Fit:
-    chosen = Train(path, **options)
+    chosen = Train(path, **{"solver": "gd", **options})
     return fit(comm, read(comm, path, target=kernels.LOSSES[chosen.loss].target), chosen, observers)
 
 
@@ -47,9 +48,10 @@ def solve_ridge(X, y, l2: float, intercept: bool = True, scale=None, weight=None
     return theta[:d], (theta[d] if intercept else 0.0)
 
 
-def test_gradient_descent_reaches_least_squares(comm: Comm) -> None:
+@pytest.mark.parametrize("solver", FULL_PASS)
+def test_solvers_reach_least_squares(comm: Comm, solver: str) -> None:
     table = load_table("boston")
-    fitted = train(comm, table.path, **TIGHT)
+    fitted = train(comm, table.path, solver=solver, **TIGHT)
     exact = linalg.lstsq(np.column_stack([table.X, np.ones(len(table.y))]), table.y)[0]
     np.testing.assert_allclose(np.append(fitted.model.coef, fitted.model.intercept), exact, rtol=1e-6)
     assert fitted.reason == "gradient"
@@ -65,17 +67,18 @@ def test_closed_form_equals_lstsq(comm: Comm) -> None:
     np.testing.assert_allclose(np.append(coef, intercept), exact, rtol=1e-10)
 
 
+@pytest.mark.parametrize("solver", FULL_PASS)
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("standardize", [True, False])
 def test_ridge_in_every_setting(
-    comm: Comm, write_data: Callable[..., Path], intercept: bool, standardize: bool
+    comm: Comm, write_data: Callable[..., Path], intercept: bool, standardize: bool, solver: str
 ) -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((203, 4)) * [1.0, 2.0, 0.5, 1.5] + [0.5, -1.0, 0.0, 2.0]
     y = X @ [1.0, -2.0, 3.0, 0.5] + 1.0 + rng.standard_normal(203)
     weight = rng.integers(0, 4, 203).astype(float)
     path = write_data(X=X, y=y, sample_weight=weight)
-    fitted = train(comm, path, l2=0.3, intercept=intercept, standardize=standardize, **TIGHT)
+    fitted = train(comm, path, l2=0.3, intercept=intercept, standardize=standardize, solver=solver, **TIGHT)
     mean = weight @ X / weight.sum()
     sd = np.sqrt(weight @ (X - mean) ** 2 / weight.sum())
     coef, constant = solve_ridge(X, y, 0.3, intercept, sd if standardize else None, weight)
@@ -83,10 +86,11 @@ def test_ridge_in_every_setting(
     assert fitted.model.intercept == pytest.approx(constant, rel=1e-8)
 
 
-def test_logistic_equals_scikit_learn(comm: Comm) -> None:
+@pytest.mark.parametrize("solver", FULL_PASS)
+def test_logistic_equals_scikit_learn(comm: Comm, solver: str) -> None:
     table = load_table("breast_cancer")
     l2 = 0.01
-    fitted = train(comm, table.path, loss="logistic", l2=l2, tol=1e-9, max_passes=100_000)
+    fitted = train(comm, table.path, loss="logistic", solver=solver, l2=l2, tol=1e-9, max_passes=100_000)
     Z = (table.X - table.X.mean(axis=0)) / table.X.std(axis=0)
     peer = linear_model.LogisticRegression(C=1 / (l2 * len(Z)), tol=1e-12, max_iter=10_000).fit(Z, table.y)
     np.testing.assert_allclose(fitted.model.coef * table.X.std(axis=0), peer.coef_[0], rtol=1e-5, atol=1e-7)
@@ -94,10 +98,11 @@ def test_logistic_equals_scikit_learn(comm: Comm) -> None:
     assert fitted.model.classes.tolist() == [0.0, 1.0]
 
 
-def test_softmax_equals_scikit_learn(comm: Comm) -> None:
+@pytest.mark.parametrize("solver", ["lbfgs", "nesterov", "gd"])
+def test_softmax_equals_scikit_learn(comm: Comm, solver: str) -> None:
     table = load_table("digits")
     l2 = 0.1
-    fitted = train(comm, table.path, loss="softmax", l2=l2, tol=1e-6, max_passes=10_000)
+    fitted = train(comm, table.path, loss="softmax", solver=solver, l2=l2, tol=1e-6, max_passes=10_000)
     spread = table.X.std(axis=0)
     spread[spread == 0.0] = 1.0  # corners that are always blank
     Z = (table.X - table.X.mean(axis=0)) / spread
@@ -131,9 +136,10 @@ def test_offset_shifts_the_predictor(comm: Comm, write_data: Callable[..., Path]
     np.testing.assert_allclose(np.append(fitted.model.coef, fitted.model.intercept), best.x, atol=1e-6)
 
 
+@pytest.mark.parametrize("solver", ["newton", "lbfgs", "gd"])
 @pytest.mark.parametrize("name", sorted(VALUE))
 def test_every_loss_reaches_the_minimum_that_scipy_finds(
-    comm: Comm, write_data: Callable[..., Path], name: str
+    comm: Comm, write_data: Callable[..., Path], name: str, solver: str
 ) -> None:
     rng = np.random.default_rng(10)
     loss, l2 = kernels.LOSSES[name], 0.1
@@ -155,6 +161,7 @@ def test_every_loss_reaches_the_minimum_that_scipy_finds(
         comm,
         write_data(X=X, y=y),
         loss=name,
+        solver=solver,
         l2=l2,
         standardize=False,
         smoothing=smoothing,

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.mpi
 
 
 def train(comm: Comm, path: Path, **options: Any) -> Fit:
-    chosen = Train(path, **options)
+    chosen = Train(path, **{"solver": "gd", **options})
     return fit(comm, read_data(comm, chosen), chosen)
 
 

@@ -85,11 +85,12 @@ def test_a_fingerprint_sees_every_number_and_its_place(comm: Comm, write_data: C
 @pytest.mark.parametrize(
     "options",
     [
-        {"loss": "squared", "max_passes": 30.0},
+        {"loss": "squared", "solver": "gd", "max_passes": 30.0},
         {"loss": "logistic", "y": "binary", "solver": "sgd", "max_passes": 6.0, "l2": 0.1, "seed": 5},
         {"loss": "softmax", "y": "classes", "standardize": False, "intercept": False, "max_passes": 6.0},
         {"loss": "squared", "y": "outputs", "arithmetic": "float32", "max_passes": 6.0},
-        {"loss": "poisson", "y": "nonnegative", "learning_rate": 1e-3, "max_passes": 6.0},
+        {"loss": "poisson", "y": "nonnegative", "solver": "gd", "learning_rate": 1e-3, "max_passes": 6.0},
+        {"loss": "gamma", "y": "positive", "max_passes": 6.0},
     ],
     ids=lambda o: o["loss"],
 )
@@ -125,7 +126,7 @@ CHANGES: dict[str, tuple[Callable[[Model], Model], set[str]]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_model_is_found_out(comm: Comm, shared_path: Path, change: str) -> None:
     path = load_table("boston").path
-    fitted = run(comm, Train(path, max_passes=12.0, run_dir=shared_path))
+    fitted = run(comm, Train(path, solver="gd", max_passes=12.0, run_dir=shared_path))
     alter, differ = CHANGES[change]
     with comm.agreement():
         if comm.rank == 0:
@@ -186,10 +187,10 @@ def test_a_model_that_does_not_know_its_fit(comm: Comm, shared_path: Path) -> No
 
 def test_notes_on_what_is_not_promised(comm: Comm, shared_path: Path) -> None:
     path = load_table("boston").path
-    run(comm, Train(path, max_passes=5.0, reduce="fast", run_dir=shared_path / "fast"))
+    run(comm, Train(path, solver="gd", max_passes=5.0, reduce="fast", run_dir=shared_path / "fast"))
     assert "--reduce fast" in verify(comm, Verify(shared_path / "fast", path)).note
     if comm.rank == 0:
-        run(Comm.alone(), Train(path, max_passes=5.0, average="ranks", run_dir=shared_path / "ranks"))
+        run(Comm.alone(), Train(path, solver="gd", max_passes=5.0, average="ranks", run_dir=shared_path / "ranks"))
     comm.leave()
     note = verify(comm, Verify(shared_path / "ranks", path)).note
     assert note == (
@@ -212,10 +213,10 @@ def test_a_fit_stops_where_ranks_drift_apart(comm: Comm, reduce: str, monkeypatc
     monkeypatch.setattr(Objective, "value_and_gradient", flawed)
     path = load_table("boston").path
     if comm.size == 1:
-        fit(comm, read(comm, path, target="real"), Train(path, max_passes=9.0, reduce=reduce))
+        fit(comm, read(comm, path, target="real"), Train(path, solver="gd", max_passes=9.0, reduce=reduce))
         return
     with pytest.raises(BitsError, match="hold different theta"):
-        fit(comm, read(comm, path, target="real"), Train(path, max_passes=9.0, reduce=reduce))
+        fit(comm, read(comm, path, target="real"), Train(path, solver="gd", max_passes=9.0, reduce=reduce))
     assert len(calls) == 4
 
 

@@ -22,6 +22,7 @@ class State:
     setup_passes : reads of all rows before the first step that found the learning rate.
     learning_rate : of the next step before its schedule.
     fresh : whether `value` and `gradient` belong to this theta and all rows, not to an earlier one.
+    stalled : whether no step lowers the objective any more: what is left of the gradient is rounding.
     """
 
     theta: np.ndarray
@@ -32,6 +33,7 @@ class State:
     learning_rate: float
     setup_passes: int = 0
     fresh: bool = True
+    stalled: bool = False
 
     @property
     def gradient_norm(self) -> float:
@@ -71,6 +73,12 @@ class Function(Protocol):
     ) -> tuple[float, np.ndarray]:
         """On one mini-batch."""
 
+    def second_order(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """On all rows, with the Hessian (p, p)."""
+
+    def column_squares(self) -> np.ndarray:
+        """Mean squares of what each row of theta is multiplied with, (p, 1)."""
+
     def smoothness(self) -> Smooth:
         """Curvature bounds."""
 
@@ -88,8 +96,19 @@ def start(
     return State(theta, value, gradient, 0, 1.0, learning_rate, setup_passes)
 
 
+class FirstOrder:
+    """What solvers share that know value and gradient alone."""
+
+    def evaluate(self, objective: Function, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient at theta, with the bits that a state at theta has."""
+        return objective.value_and_gradient(theta)
+
+
 class Solver(Protocol):
-    """An algorithm with its parameters: two pure functions."""
+    """An algorithm with its parameters: pure functions."""
+
+    def evaluate(self, objective: Function, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient at theta, with the bits that a state at theta has."""
 
     def init(self, objective: Function, theta: np.ndarray) -> State:
         """The state at the start."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpigd.solvers.base import Function, LearningRate, State, start
+from mpigd.solvers.base import FirstOrder, Function, LearningRate, State, start
 from mpigd.solvers.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
-class GradientDescent:
+class GradientDescent(FirstOrder):
     """theta <- theta - learning_rate · grad F(theta), the gradient over all rows.
 
     learning_rate="auto" is 1/L, L the Lipschitz constant of the gradient: each step then lowers F

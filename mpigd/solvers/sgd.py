@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpigd.solvers.base import Function, LearningRate, State, start
+from mpigd.solvers.base import FirstOrder, Function, LearningRate, State, start
 from mpigd.solvers.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
-class StochasticGradientDescent:
+class StochasticGradientDescent(FirstOrder):
     """theta <- theta - learning_rate · grad F_B(theta), B a mini-batch of about batch_size rows.
 
     Every rank computes with the rows of B that it owns. An epoch deals all rows into mini-batches anew; at

@@ -1,0 +1,86 @@
+"""Limited-memory BFGS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mpigd.replicated import dot
+from mpigd.solvers.base import FirstOrder, Function, State
+from mpigd.solvers.line_search import Trial, search
+
+
+@dataclass(frozen=True)
+class PairsState(State):
+    """A state with the last steps and changes of the gradient, each (m, p K), the latest last."""
+
+    steps: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    changes: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+@dataclass(frozen=True)
+class LimitedMemoryBFGS(FirstOrder):
+    """theta <- theta - t · H · gradient, H an approximate inverse Hessian from the last `memory` steps.
+
+    J. Nocedal, S. Wright, "Numerical optimization", 2006, algorithms 7.4 and 7.5. H starts from the mean squares of the
+    columns, so that their units do not matter, times a factor from the last step (eq. 7.20, in that metric).
+    """
+
+    memory: int = 10
+
+    def init(self, objective: Function, theta: np.ndarray) -> PairsState:
+        """The state at theta, one pass."""
+        value, gradient = objective.value_and_gradient(theta)
+        none = np.zeros((0, theta.size))
+        return PairsState(theta, value, gradient, 0, 1.0, 1.0, steps=none, changes=none)
+
+    def step(self, objective: Function, state: PairsState) -> PairsState:
+        """One update of theta, nearly always one pass."""
+        direction = -self._product(objective.column_squares(), state).reshape(state.theta.shape)
+        slope = float(dot(state.gradient.reshape(-1), direction.reshape(-1, 1))[0])
+
+        def along(step: float) -> Trial[tuple[np.ndarray, np.ndarray]]:
+            theta = state.theta + step * direction
+            value, found = objective.value_and_gradient(theta)
+            return Trial(value, float(dot(found.reshape(-1), direction.reshape(-1, 1))[0]), (theta, found))
+
+        trial, trials = search(along, state.value, slope)
+        passes = state.passes + trials
+        if trial is None:
+            # The approximation may be at fault: once more along the gradient, then it is rounding.
+            forgotten = replace(state, passes=passes, steps=state.steps[:0], changes=state.changes[:0])
+            return replace(forgotten, stalled=not len(state.steps))
+        theta, found = trial.found
+        pair = (theta - state.theta).reshape(1, -1), (found - state.gradient).reshape(1, -1)
+        steps, changes = np.vstack([state.steps, pair[0]]), np.vstack([state.changes, pair[1]])
+        if not dot(pair[0][0], pair[1].T)[0] > 0.0:
+            steps, changes = state.steps, state.changes
+        return replace(
+            state,
+            theta=theta,
+            value=trial.value,
+            gradient=found,
+            step=state.step + 1,
+            passes=passes,
+            steps=steps[-self.memory :],
+            changes=changes[-self.memory :],
+        )
+
+    def _product(self, squares: np.ndarray, state: PairsState) -> np.ndarray:
+        """H times the gradient, (p K,)."""
+        metric = 1.0 / np.broadcast_to(squares, state.theta.shape).reshape(-1)
+        q = state.gradient.reshape(-1)
+        pairs = [(s, y, 1.0 / float(dot(s, y[:, None])[0])) for s, y in zip(state.steps, state.changes, strict=True)]
+        shares = []
+        for s, y, rho in reversed(pairs):
+            shares.append(rho * float(dot(s, q[:, None])[0]))
+            q = q - shares[-1] * y
+        factor = 1.0
+        if pairs:
+            _, y, rho = pairs[-1]
+            factor = 1.0 / (rho * float(dot(y, (metric * y)[:, None])[0]))
+        result: np.ndarray = factor * metric * q
+        for (s, y, rho), share in zip(pairs, reversed(shares), strict=True):
+            result = result + (share - rho * float(dot(y, result[:, None])[0])) * s
+        return result

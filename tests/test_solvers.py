@@ -1,0 +1,170 @@
+"""Full-pass solvers on hard cases, and what they are made of, against numpy, scipy and differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mpigd_kernels as kernels
+import numpy as np
+import pytest
+from conftest import load_table
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import linalg
+
+from mpigd.comm import Comm
+from mpigd.errors import UsageError
+from mpigd.options import Train
+from mpigd.solvers import choose
+from mpigd.solvers.line_search import DECREASE, FLATTENING, Trial, search
+from mpigd.train import Fit, fit, make_objective, read_data, run
+
+SOLVERS = ("newton", "lbfgs")
+
+
+def train(comm: Comm, path: Path, **options: Any) -> Fit:
+    chosen = Train(path, **options)
+    return fit(comm, read_data(comm, chosen), chosen)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("setting", [{}, {"standardize": False}, {"standardize": False, "intercept": False}])
+@pytest.mark.parametrize("loss", [name for name, loss in kernels.LOSSES.items() if not loss.coupled])
+def test_hessian_is_the_slope_of_the_gradient(
+    comm: Comm, write_data: Callable[..., Path], loss: str, setting: dict[str, bool]
+) -> None:
+    """Central differences of the gradient, and value and gradient of the other kernel."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 3)) * [1.0, 3.0, 0.2] + [0.0, 2.0, -1.0]
+    y = rng.integers(0, 2, 120) + (1.0 if kernels.LOSSES[loss].target == "positive" else 0.0)
+    options = Train(write_data(X=X, y=y, sample_weight=rng.random(120)), loss=loss, l2=0.3, smoothing=1.0, **setting)
+    objective = make_objective(comm, read_data(comm, options), options)
+    theta, h = 0.3 * rng.standard_normal(objective.shape), 1e-6
+    value, gradient, hessian = objective.second_order(theta)
+    plain = objective.value_and_gradient(theta)
+    assert value == pytest.approx(plain[0], rel=1e-12)
+    np.testing.assert_allclose(gradient, plain[1], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(hessian, hessian.T, rtol=1e-12, atol=1e-14)
+    for j in range(len(theta)):
+        step = h * np.eye(len(theta))[:, j : j + 1]
+        up, down = (objective.value_and_gradient(theta + s)[1] for s in (step, -step))
+        kinks = loss in ("huber", "quantile", "epsilon-insensitive", "squared-hinge", "modified-huber")
+        np.testing.assert_allclose((up - down)[:, 0] / (2 * h), hessian[:, j], rtol=1e-4, atol=1e-2 if kinks else 1e-6)
+
+
+def hard(name: str) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    X, noise = rng.standard_normal((200, 5)), rng.standard_normal(200)
+    y = X @ [1.0, -2.0, 0.5, 0.0, 3.0] + 7.0 + noise
+    return {
+        "collinear columns": (np.column_stack([X, X[:, 0] + X[:, 1], X[:, 2]]), y),
+        "a constant column": (np.column_stack([X, np.full(200, 3.7)]), y),
+        "columns of zeros": (np.column_stack([X, np.zeros((200, 2))]), y),
+        "rows of zeros": (X * (np.arange(200) % 2)[:, None], y),
+        "more columns than rows": (rng.standard_normal((20, 50)), y[:20]),
+        "huge and tiny units": (X * 10.0 ** np.array([-100, -8, 0, 5, 90]), y),
+        "means far from zero": (X + 1e5, y),
+        "powers": (np.vander(np.linspace(0.0, 1.0, 200), 7)[:, :-1], y),
+    }[name]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("collinear columns", "a constant column", "columns of zeros", "rows of zeros", "more columns than rows"),
+        *("huge and tiny units", "means far from zero", "powers"),
+    ],
+)
+def test_least_squares_on_hard_columns(
+    comm: Comm, write_data: Callable[..., Path], case: str, solver: str, standardize: bool
+) -> None:
+    """The residual is that of scipy's lstsq; coefficients need not be, where many fit as well."""
+    X, y = hard(case)
+    options = {"solver": solver, "standardize": standardize, "tol": 1e-9, "max_passes": 3000.0}
+    fitted = train(comm, write_data(X=X, y=y), **options)
+    A = np.column_stack([X, np.ones(len(y))])
+    length = np.linalg.norm(A, axis=0)
+    Z = A / np.where(length > 0.0, length, 1.0)
+    best = 0.5 * np.mean((y - Z @ linalg.lstsq(Z, y, cond=1e-12)[0]) ** 2)
+    assert fitted.state.value == pytest.approx(best, rel=1e-7, abs=1e-12)
+    found = 0.5 * np.mean((y - X @ fitted.model.coef - fitted.model.intercept) ** 2)
+    assert found == pytest.approx(best, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_separable_classes_end_in_an_answer(comm: Comm, write_data: Callable[..., Path], solver: str) -> None:
+    """Without a penalty the minimum is at infinity: the fit stops on the way, and all rows are right."""
+    X = np.random.default_rng(0).standard_normal((100, 3))
+    y = (X @ [1.0, 2.0, -1.0] > 0.0).astype(float)
+    fitted = train(comm, write_data(X=X, y=y), loss="logistic", solver=solver, max_passes=500.0)
+    assert fitted.reason == "gradient"
+    np.testing.assert_array_equal(fitted.model.predict(X), y)
+
+
+@pytest.mark.mpi
+def test_a_problem_beyond_double_precision_says_so(comm: Comm, write_data: Callable[..., Path]) -> None:
+    """Columns so alike that the gradient can't be brought down: neither an endless run nor called converged."""
+    t = np.linspace(0.0, 1.0, 200)
+    X = 1.0 / (1.0 + t[:, None] + np.arange(12) / 3.0)
+    fitted = train(comm, write_data(X=X, y=np.sin(9.0 * t)), tol=1e-14, max_passes=3000.0)
+    assert fitted.reason == "rounding"
+    assert fitted.summary()["converged"] is False
+
+
+@pytest.mark.mpi
+def test_newton_needs_one_output(comm: Comm, shared_path: Path) -> None:
+    options = Train(load_table("digits").path, loss="softmax", solver="newton", run_dir=shared_path / "run")
+    with pytest.raises(UsageError, match="newton: there are 10 outputs, and newton takes one; use --solver lbfgs"):
+        run(comm, options)
+    assert not (shared_path / "run").exists()
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(("table", "loss", "wanted"), [("boston", "squared", "newton"), ("digits", "softmax", "lbfgs")])
+def test_auto_says_what_it_took(comm: Comm, table: str, loss: str, wanted: str) -> None:
+    fitted = train(comm, load_table(table).path, loss=loss, l2=0.1)
+    assert fitted.summary()["solver"] == wanted
+    assert fitted.summary()["why"]
+    assert fitted.reason == "gradient"
+
+
+def test_auto_goes_by_the_number_of_columns() -> None:
+    assert [choose(d, 1)[0] for d in (1, 28, 90, 200, 5000)] == ["newton", "newton", "newton", "lbfgs", "lbfgs"]
+    assert choose(3, 2)[0] == "lbfgs"
+
+
+FUNCTIONS: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
+    "quadratic": (lambda t: (t - 3.0) ** 2, lambda t: 2.0 * (t - 3.0)),
+    "quartic": (lambda t: (t - 0.1) ** 4, lambda t: 4.0 * (t - 0.1) ** 3),
+    "wave": (lambda t: 0.1 * t * t - math.sin(3.0 * t), lambda t: 0.2 * t - 3.0 * math.cos(3.0 * t)),
+    "wall": (lambda t: 1.0 / (1e-3 - t) - 2e6 * t if t < 1e-3 else math.inf, lambda t: 1.0 / (1e-3 - t) ** 2 - 2e6),
+    "far": (lambda t: math.cosh(t / 900.0 - 1.0), lambda t: math.sinh(t / 900.0 - 1.0) / 900.0),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@given(unit=st.floats(1e-3, 1e3))
+def test_a_line_search_ends_at_a_wolfe_point(name: str, unit: float) -> None:
+    value, slope = FUNCTIONS[name]
+
+    def along(step: float) -> Trial[float]:
+        at = step * unit
+        return Trial(value(at), slope(at) * unit if math.isfinite(value(at)) else math.nan, step)
+
+    start = along(0.0)
+    found, trials = search(along, start.value, start.slope)
+    assert found is not None
+    assert trials <= 25
+    assert found.value <= start.value + DECREASE * found.found * start.slope
+    assert found.slope >= FLATTENING * start.slope
+
+
+def test_a_line_search_gives_up_uphill() -> None:
+    assert search(lambda step: Trial(step, 1.0, None), 0.0, -1.0) == (None, 25)
