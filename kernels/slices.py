@@ -96,6 +96,10 @@ class Slice(ABC):
         """A slice of the rows `picked` (m,) int64, ascending, alone; block by block, with gaps of weight zero."""
 
     @abstractmethod
+    def _x_of_blocks(self, tiles: np.ndarray) -> dict[str, Any]:
+        """The fields of X for `of_blocks`; tiles (m,) int64."""
+
+    @abstractmethod
     def x_of_tiles(self, first: int, last: int) -> tuple[np.ndarray, ...]:
         """Contiguous arrays that hold X of tiles first … last - 1, whichever other tiles are here."""
 
@@ -221,6 +225,14 @@ class Slice(ABC):
             counted = norms[positive[start : start + len(norms)]] if len(positive) else norms
             largest, start = max(largest, float(counted.max(initial=0.0))), start + len(norms)
         return largest
+
+    def of_blocks(self, picked: np.ndarray) -> Slice:
+        """A slice of some whole blocks: a copy; picked (blocks,) bool. A last block that is not full is left out."""
+        per_block = self.block // self.rows
+        tiles = np.flatnonzero(np.repeat(picked[: self.n // self.block], per_block))
+        fields = {name: getattr(self, name) for name in ("y", "weight", "offset")}
+        fields = {name: values[tiles] if len(values) else values for name, values in fields.items()}
+        return replace(self, n=len(tiles) * self.rows, **fields, **self._x_of_blocks(tiles))
 
     def _theta(self, coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients and intercept as kernels take them."""
@@ -367,6 +379,10 @@ class DenseSlice(Slice):
     def _x(self) -> tuple[np.ndarray, ...]:
         return (self.tiles,)
 
+    def _x_of_blocks(self, tiles: np.ndarray) -> dict[str, Any]:
+        some = aligned((len(tiles), *self.tiles.shape[1:]), self.tiles.dtype)
+        return {"tiles": np.take(self.tiles, tiles, axis=0, out=some, mode="clip")}
+
     def x_of_tiles(self, first: int, last: int) -> tuple[np.ndarray, ...]:
         """See `Slice.x_of_tiles`."""
         return (self.tiles[first:last],)
@@ -430,14 +446,20 @@ class SparseSlice(Slice):
     def gather(self, picked: np.ndarray) -> SparseSlice:
         """See `Slice.gather`."""
         place, fields = self._gathered(picked)
+        return SparseSlice(**fields, **self._picked(picked, place, fields["n"]), columns_count=self.d)
+
+    def _x_of_blocks(self, tiles: np.ndarray) -> dict[str, Any]:
+        picked = (tiles[:, None] * self.rows + np.arange(self.rows)).reshape(-1)
+        return self._picked(picked, np.arange(len(picked)), len(picked))
+
+    def _picked(self, picked: np.ndarray, place: np.ndarray, n: int) -> dict[str, Any]:
+        """X of n rows, of which those at `place` are the rows `picked`, and the others empty."""
         begin = self.starts[picked]
-        length = np.zeros(fields["n"], np.int64)  # none in the gaps
+        length = np.zeros(n, np.int64)
         length[place] = self.starts[picked + 1] - begin
         starts = np.concatenate([[0], np.cumsum(length)])
         at = np.arange(starts[-1]) + np.repeat(begin - starts[place], length[place])
-        return SparseSlice(
-            **fields, values=self.values[at], columns=self.columns[at], starts=starts, columns_count=self.d
-        )
+        return {"values": self.values[at], "columns": self.columns[at], "starts": starts}
 
 
 @cache

@@ -16,7 +16,7 @@ from mpigd_kernels import exact
 
 from mpigd.comm import Comm
 from mpigd.errors import DataError
-from mpigd.sampling import deal
+from mpigd.sampling import deal, pick
 
 CHUNK_BYTES = 8 << 20  # what is read at once: the only memory beside the tiles
 SMALLEST_BLOCK, LARGEST_BLOCK, MOST_BLOCKS = 16, 4096, exact.MOST_TERMS
@@ -142,6 +142,13 @@ class Dataset:
         """The same slice with weight zero on the rows where keep (rows,) is False: X is shared, not copied."""
         weight = np.where(keep, self.weight, 0.0)[:, None]
         return replace(self, slice=replace(self.slice, weight=_per_row(weight, self.slice.y)))
+
+    def part_of_blocks(self, seed: int, one_in: int) -> Dataset:
+        """One block of every `one_in` of the file (see `mpigd.sampling`), of this slice those that it has: a copy."""
+        size = self.header.block
+        first = self.start // size
+        some = self.slice.of_blocks(pick(seed, first, first + -(-self.rows // size), one_in))
+        return replace(self, slice=some, stop=self.start + some.n)
 
     def _flat(self, values: np.ndarray) -> np.ndarray:
         rows = values.transpose(0, 2, 1).reshape(-1, values.shape[1])

@@ -29,6 +29,14 @@ def uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     return result
 
 
+def pick(seed: int, first: int, last: int, one_in: int) -> np.ndarray:
+    """Which of the blocks first … last - 1 are picked, (last - first,) bool: one of each run of `one_in` blocks."""
+    blocks = np.arange(first, last)
+    group, place = np.divmod(blocks, one_in)
+    chosen = {g: int(_stream(seed, 0, g).random_raw() % one_in) for g in np.unique(group).tolist()}
+    return np.array([chosen[g] for g in group.tolist()], np.int64) == place
+
+
 def deal(seed: int, epoch: int, first_block: int, block_rows: int, start: int, stop: int, parts: int) -> np.ndarray:
     """The part (0 … parts - 1) of each of the rows start … stop - 1, shape (stop - start,), int64.
 

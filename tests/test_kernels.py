@@ -362,6 +362,19 @@ def test_gathered_rows_give_their_own_sums(problem: Problem, data: st.DataObject
     check_sums(alone, found, with_gradient=True)
 
 
+@given(problem=problems(losses=["logistic", "softmax"]), data=st.data())
+def test_blocks_that_are_copied_give_their_own_sums(problem: Problem, data: st.DataObject) -> None:
+    """Some blocks and the others are all of them, but for a last one that is not full."""
+    rows, full = problem.slice(), len(problem.y) // problem.block
+    picked = np.array(data.draw(st.lists(st.booleans(), min_size=full + 1, max_size=full + 1)))
+    total = rows.of_blocks(picked).value_gradient(problem.at)
+    exact.merge(rows.of_blocks(~picked).value_gradient(problem.at), total)
+    whole = slice(0, full * problem.block)
+    fields = {name: getattr(problem, name) for name in ("X", "y", "weight", "offset")}
+    of_full = replace(problem, **{name: v if v is None else v[whole] for name, v in fields.items()})
+    np.testing.assert_array_equal(exact.rounded(total), exact.rounded(of_full.slice().value_gradient(problem.at)))
+
+
 @given(problem=problems(), cut=st.integers(0, 10))
 def test_sums_do_not_depend_on_who_owns_which_block(problem: Problem, cut: int) -> None:
     """Two slices, cut between blocks, and any number of threads: the same bits."""

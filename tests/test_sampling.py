@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mpigd_kernels import exact
 
 from mpigd.dataset import block_rows, owned_rows
-from mpigd.sampling import deal
+from mpigd.sampling import deal, pick
 
 
 def deal_all(n: int, parts: int, seed: int = 0, epoch: int = 0) -> np.ndarray:
@@ -52,6 +52,15 @@ def test_every_rank_has_an_even_share_of_every_part(n: int, parts: int, size: in
     for start, stop in (owned_rows(n, rows, size, rank) for rank in range(size)):
         counts = np.bincount(deal(seed, 3, start // rows, rows, start, stop, parts), minlength=parts)
         assert set(counts) <= {(stop - start) // parts, -(-(stop - start) // parts)}
+
+
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(0, 99), st.lists(st.integers(0, 300), max_size=3))
+def test_one_block_of_each_group_is_picked(blocks: int, one_in: int, seed: int, cuts: list[int]) -> None:
+    ends = [0, *sorted(min(cut, blocks) for cut in cuts), blocks]
+    found = np.concatenate([pick(seed, a, b, one_in) for a, b in itertools.pairwise(ends)])
+    assert found.tolist() == pick(seed, 0, blocks, one_in).tolist()
+    whole = found[: blocks // one_in * one_in].reshape(-1, one_in)
+    assert (whole.sum(axis=1) == 1).all()
 
 
 @given(n=st.integers(1, 2**50), d=st.integers(1, 10**6), sparse=st.booleans())
