@@ -29,10 +29,11 @@ def of_data(comm: Comm, data: Dataset) -> str:
         for array in rows.x_of_tiles(first, last):
             state.update(array.data)
         for values, absent in ((rows.y, None), (rows.weight, 1.0), (rows.offset, 0.0)):
-            some = values[first:last].transpose(0, 2, 1).reshape(-1, values.shape[1])
-            some = np.ascontiguousarray(some[: rows.n - first * rows.rows], np.float64)
-            if absent is None or (some != absent).any():
-                state.update(some.data)
+            if len(values):
+                some = values[first:last].transpose(0, 2, 1).reshape(-1, values.shape[1])
+                some = np.ascontiguousarray(some[: rows.n - first * rows.rows], np.float64)
+                if absent is None or (some != absent).any():
+                    state.update(some.data)
             state.update(b"|")
         total += _words(state)
     low, high = comm.sum(total)

@@ -93,13 +93,13 @@ class Train:
     """Stop after reading all rows this often, evaluations included."""
 
     tol: float = 1e-6
-    """Stop when the norm of the gradient is at most this fraction of that at the start."""
+    """Stop when the norm of the gradient is at most this fraction of that at theta = 0."""
 
     tol_objective: float = 0.0
     """Stop when the objective changes relatively by less than this between records; 0 is never."""
 
     seed: int = 0
-    """Of the choice of mini-batches."""
+    """Of the choice of mini-batches, and of the part of the rows on which newton and lbfgs begin."""
 
     x: str = "X"
     """Name of the dataset with the columns."""

@@ -31,24 +31,33 @@ ROWS, COLUMNS = 777, 9
 # Ways to store the same whole numbers, none of which may change a bit.
 DENSE = ("float64", "float32", "float16", "int8", "big-endian", "chunked", "compressed")
 SPARSE = ("sparse", "sparse-float32")
+LONG = ("long", "long-sparse")  # enough rows for a fit to begin on a part of them
+LONG_ROWS, LONG_COLUMNS = 3000, 3
 Case = tuple[str, str, dict[str, Any]]
 
 
-def write_files(directory: Path) -> None:
-    """The tables: whole numbers with a different spread in every column, more than half of them zero."""
+def make_table(rows: int, columns: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Whole numbers with a different spread in every column, more than half of them zero; targets, weights, offsets."""
     rng = np.random.default_rng(0)
-    spread = rng.integers(1, 60, COLUMNS)
-    X = rng.integers(-spread, spread + 1, (ROWS, COLUMNS)) * (rng.random((ROWS, COLUMNS)) < 0.4)
-    eta = (X / spread) @ rng.standard_normal(COLUMNS) + rng.standard_normal(ROWS)
-    targets = {
+    spread = rng.integers(1, 60, columns)
+    X = rng.integers(-spread, spread + 1, (rows, columns)) * (rng.random((rows, columns)) < 0.4)
+    eta = (X / spread) @ rng.standard_normal(columns) + rng.standard_normal(rows)
+    return X, {
         "real": eta,
         "binary": eta > 0.0,
         "nonnegative": np.floor(np.exp(np.minimum(eta, 3.0))),
         "positive": np.exp(eta / 2.0),
         "classes": np.digitize(eta, [-1.0, 1.0]),
         "outputs": np.column_stack([eta, eta**2, np.sin(eta)]),
+        "sample_weight": rng.random(rows),
+        "offset": rng.standard_normal(rows) / 10.0,
     }
-    beside = {"sample_weight": rng.random(ROWS), "offset": rng.standard_normal(ROWS) / 10.0}
+
+
+def write_files(directory: Path) -> None:
+    """The tables, one file for each way to store them."""
+    X, beside = make_table(ROWS, COLUMNS)
+    long, beside_long = make_table(LONG_ROWS, LONG_COLUMNS)
     stored: dict[str, tuple[Any, dict[str, Any]]] = {
         **{dtype: (X.astype(dtype), {}) for dtype in ("float64", "float32", "float16", "int8")},
         "big-endian": (X.astype(">f8"), {}),
@@ -56,10 +65,12 @@ def write_files(directory: Path) -> None:
         "compressed": (X.astype("int16"), {"chunks": (37, 4), "compression": "gzip", "shuffle": True}),
         "sparse": (sparse.csr_array(X.astype("float64")), {}),
         "sparse-float32": (sparse.csr_array(X.astype("float32")), {}),
+        "long": (long.astype("float64"), {}),
+        "long-sparse": (sparse.csr_array(long.astype("float64")), {}),
     }
     for name, (values, layout) in stored.items():
         with h5py.File(directory / f"{name}.h5", "w") as file:
-            for key, array in {**targets, **beside}.items():
+            for key, array in (beside_long if name in LONG else beside).items():
                 file[key] = np.asarray(array, np.float64)
             if not sparse.issparse(values):
                 file.create_dataset("X", data=values, **layout)
@@ -96,6 +107,9 @@ def cases() -> Iterator[Case]:
             yield f"{solver} {name} {storage}", storage, {**base, "loss": name}
         for other in ({"standardize": False}, {"intercept": False}, {"arithmetic": "float32"}):
             yield f"{solver} {other}", "float64", {**base, "loss": "logistic", **other}
+    for storage in LONG:
+        for solver in ("newton", "lbfgs"):
+            yield f"{solver} {storage}", storage, {"solver": solver, "loss": "logistic", "l2": 0.01}
     for name, options in (("softmax", {}), ("poisson", {}), ("squared", {"y": "outputs"})):
         yield f"lbfgs {name} {options}", "float64", {**base, "solver": "lbfgs", "loss": name, **options}
 

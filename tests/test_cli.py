@@ -165,7 +165,7 @@ BAD_DATA = {
     "one class": ({"y": np.ones(40)}, ["--loss", "softmax"], ["1 different label(s)", "at least two"]),
     "negative counts": (
         {"y": with_value((40,), (8,), -1.0)},
-        ["--loss", "poisson", "--learning-rate", "0.1"],
+        ["--loss", "poisson"],
         ["'y' is not nonnegative, as the loss needs, at row 8"],
     ),
     "labels not whole": (

@@ -17,7 +17,9 @@ from scipy import linalg
 
 from mpigd.comm import Comm
 from mpigd.errors import UsageError
+from mpigd.objective import Objective
 from mpigd.options import Train
+from mpigd.sampling import pick
 from mpigd.solvers import choose
 from mpigd.solvers.line_search import DECREASE, FLATTENING, Trial, search
 from mpigd.train import Fit, fit, make_objective, read_data, run
@@ -116,6 +118,43 @@ def test_a_problem_beyond_double_precision_says_so(comm: Comm, write_data: Calla
     fitted = train(comm, write_data(X=X, y=np.sin(9.0 * t)), tol=1e-14, max_passes=3000.0)
     assert fitted.reason == "rounding"
     assert fitted.summary()["converged"] is False
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_fit_that_begins_on_a_part_ends_on_all_rows(
+    comm: Comm, write_data: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, solver: str, alike: bool
+) -> None:
+    """Also where the part is not like the rest; and it saves passes where it is."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((9000, 4)).astype(np.float32)
+    p = 1.0 / (1.0 + np.exp(-(X @ np.array([1.0, -2.0, 0.5, 0.0], np.float32))))
+    y = (rng.random(9000) < p).astype(float)
+    path = write_data(X=X, y=y)
+    options = Train(path, loss="logistic", solver=solver, l2=0.01, standardize=False, tol=1e-9)
+    data = read_data(comm, options)
+    one_in = make_objective(comm, data, options).one_in()
+    assert one_in == 8
+    if not alike:  # the part has its labels the other way round
+        picked = np.repeat(pick(0, 0, -(-9000 // data.header.block), one_in), data.header.block)[:9000]
+        path = write_data("other.h5", X=X, y=np.where(picked, 1.0 - y, y))
+        y = np.where(picked, 1.0 - y, y)
+    fitted = train(comm, path, loss="logistic", solver=solver, l2=0.01, standardize=False, tol=1e-9)
+    assert fitted.reason == "gradient"
+    A, theta = np.column_stack([X, np.ones(9000)]).astype(float), np.zeros(5)
+    for _ in range(20):
+        p = 1.0 / (1.0 + np.exp(-(A @ theta)))
+        penalty = 0.01 * np.diag([1.0, 1.0, 1.0, 1.0, 0.0])
+        theta = theta - linalg.solve(
+            (A.T * (p * (1.0 - p))) @ A / 9000 + penalty, A.T @ (p - y) / 9000 + penalty @ theta
+        )
+    np.testing.assert_allclose(np.append(fitted.model.coef, fitted.model.intercept), theta, rtol=1e-6, atol=1e-7)
+    monkeypatch.setattr(Objective, "one_in", lambda self: 0)
+    whole = train(comm, path, loss="logistic", solver=solver, l2=0.01, standardize=False, tol=1e-9)
+    np.testing.assert_allclose(whole.model.coef, fitted.model.coef, rtol=1e-6)
+    assert whole.state.passes == int(whole.state.passes)
+    assert alike == (fitted.state.passes < whole.state.passes)
 
 
 @pytest.mark.mpi
