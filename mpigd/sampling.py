@@ -34,7 +34,8 @@ def pick(seed: int, first: int, last: int, one_in: int) -> np.ndarray:
     blocks = np.arange(first, last)
     group, place = np.divmod(blocks, one_in)
     chosen = {g: int(_stream(seed, 0, g).random_raw() % one_in) for g in np.unique(group).tolist()}
-    return np.array([chosen[g] for g in group.tolist()], np.int64) == place
+    picked: np.ndarray = np.array([chosen[g] for g in group.tolist()], np.int64) == place
+    return picked
 
 
 def deal(seed: int, epoch: int, first_block: int, block_rows: int, start: int, stop: int, parts: int) -> np.ndarray:

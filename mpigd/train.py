@@ -256,8 +256,8 @@ def begin_fit(comm: Comm, solver: Solver, objective: Objective, seed: int | None
     the first state then is that part's, and passes over it count by its share.
     """
     zero = np.zeros(objective.shape)
-    one_in = objective.one_in() if seed is not None else 0
-    if not one_in:
+    one_in = 0 if seed is None else objective.one_in()
+    if seed is None or not one_in:
         first = solver.init(objective, zero)
         return first, first
     part = objective.part(one_in, seed)
