@@ -129,12 +129,12 @@ class Slice(ABC):
         if "gather" in self.KERNELS:
             self.load("gather")
 
-    def value(self, at: At, shifts: np.ndarray | None = None) -> np.ndarray:
+    def value(self, at: At) -> np.ndarray:
         """Accumulators (5, 2 K + W) of the weighted residuals (K), values (K) and weights (W).
 
         W is 1, or K where every output has weights of its own. With softmax the value is one, the first.
         """
-        return self._sweep(at.loss.tile, at, at.coef, at.intercept, gradient=False, shifts=shifts)
+        return self._sweep(at.loss.tile, at, at.coef, at.intercept, gradient=False)
 
     def value_gradient(
         self, at: At, curvature: np.ndarray | None = None, shifts: np.ndarray | None = None

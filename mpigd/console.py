@@ -19,7 +19,7 @@ from mpigd import __version__
 from mpigd.demo import Outcome
 from mpigd.history import Record
 from mpigd.model import Model
-from mpigd.train import Fit
+from mpigd.train import Fit, parameters_of
 from mpigd.verify import Verification
 
 LINE_EVERY = 1.0  # seconds between lines of progress where they can't be drawn in place
@@ -203,7 +203,7 @@ def _how_it_ended(fit: Fit) -> str:
     return (
         f"{reasons[fit.reason]} (objective {state.value:.8g}, gradient norm {state.gradient_norm:.1e}, "
         f"{state.step} steps, {state.passes:g} passes"
-        + (f", learning rate {state.learning_rate:.3g})" if fit.solver in ("nesterov", "gd", "sgd") else ")")
+        + (f", learning rate {state.learning_rate:.3g})" if "learning_rate" in parameters_of(fit.solver) else ")")
     )
 
 

@@ -86,13 +86,13 @@ class Objective:
         self._outputs = outputs_of(data, loss)
         self._shifts_of: dict[int | str, np.ndarray] = {}  # by number of mini-batches, or what is summed
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
-        self.n = int(comm.sum(np.array([np.count_nonzero(data.weight)]))[0])
-        weights = comm.sum_exactly(exact.of_blocks(data.weight[:, None], data.header.block), "weights")
+        weight = data.weight
+        self.n = int(comm.sum(np.array([np.count_nonzero(weight)]))[0])
+        weights = comm.sum_exactly(exact.of_blocks(weight[:, None], data.header.block), "weights")
         self._weight = float(weights[0]) / self.n  # of a row, on average
         self.shape = (data.header.d + intercept, self._outputs)
         self.compute_seconds = 0.0
         self._spread = np.ones(self._outputs) if data.classes.size else spread_of_target(comm, data)
-        self._ready = False
 
     def one_in(self) -> int:
         """One of how many blocks is enough to come near the minimum of all of them; 0 where none is.
@@ -190,10 +190,8 @@ class Objective:
 
     def _evaluate(self, theta: np.ndarray, data: kernels.Slice, batches: int = 1) -> tuple[float, np.ndarray]:
         """F and its gradient on some rows: all, or one of so many mini-batches."""
-        if not self._ready:
-            prepare(self._comm, partial(self._data.slice.load_gradient, self._loss.tile, self._outputs))
-            self._ready = True
         if batches not in self._shifts_of:
+            prepare(self._comm, partial(self._data.slice.load_gradient, self._loss.tile, self._outputs))
             self._shifts_of[batches] = self._shifts(self._spread, batches)
         kind = "all rows" if batches == 1 else "mini-batch"
         return self._penalised(theta, *self._data_term(theta, data, self._loss, kind, self._shifts_of[batches]))

@@ -201,7 +201,8 @@ def check_loss(options: Train) -> None:
                 f"--loss-parameter {given:g}: {loss.parameter.name} of loss {loss.name} must be above "
                 f"{loss.parameter.low:g} and below {loss.parameter.high:g}"
             )
-    if loss.curvature is None and options.learning_rate == "auto" and options.solver in ("gd", "sgd", "nesterov"):
+    rated = all("learning_rate" in parameters_of(solver) for solver in likely_solvers(options))
+    if loss.curvature is None and options.learning_rate == "auto" and rated:
         raise UsageError(
             f"--learning-rate auto: loss {loss.name} has no bound of its curvature to take it from; "
             "use --solver newton or lbfgs, which need none, or give a number, and a smaller one if it diverges"
@@ -237,9 +238,14 @@ def parameters_of(solver: str) -> set[str]:
     return {field.name for field in fields(SOLVERS[solver])}
 
 
+def likely_solvers(options: Train) -> tuple[str, ...]:
+    """The solver that is asked for, or those that auto chooses from."""
+    return CHOICES if options.solver == "auto" else (options.solver,)
+
+
 def check_solver(options: Train) -> None:
     """Raise UsageError for an option that the solver would pass over."""
-    likely = CHOICES if options.solver == "auto" else (options.solver,)
+    likely = likely_solvers(options)
     for option in ("learning_rate", "schedule"):
         if getattr(options, option) != "auto" and not any(option in parameters_of(solver) for solver in likely):
             takers = ", ".join(solver for solver in SOLVERS if option in parameters_of(solver))

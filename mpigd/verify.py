@@ -75,16 +75,16 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
     theta = model.fit["theta"]
     value, gradient = make_solver(train, data)[0].evaluate(objective, theta)
     coef, intercept = objective.coefficients(theta)
+    again = fit(comm, data, train, observers) if options.refit else None
     checks = {
-        "data": of_data(comm, data) == model.result["data_fingerprint"],
+        "data": (again.data_fingerprint if again else of_data(comm, data)) == model.result["data_fingerprint"],
         "standardisation": same(objective.scaling.mean, model.fit["mean"])
         and same(objective.scaling.scale, model.fit["scale"]),
         "coefficients": same(coef, model.coef) and same(intercept, model.intercept),
         "objective": same(np.array(value), np.array(model.result["objective"])),
         "gradient": same(gradient, model.fit["gradient"]),
     }
-    if options.refit:
-        again = fit(comm, data, train, observers)
+    if again:
         checks["refit"] = again.model.fingerprint == model.fingerprint
         checks["steps"] = again.state.step == model.result["steps"]
     return Verification(checks, note(train, model, comm.size), comm.size, time.perf_counter() - begin)
