@@ -17,6 +17,7 @@ from scipy import linalg
 
 from mpigd.comm import Comm
 from mpigd.errors import UsageError
+from mpigd.history import Record
 from mpigd.objective import Objective
 from mpigd.options import Train
 from mpigd.sampling import pick
@@ -27,9 +28,9 @@ from mpigd.train import Fit, fit, make_objective, read_data, run
 SOLVERS = ("newton", "lbfgs")
 
 
-def train(comm: Comm, path: Path, **options: Any) -> Fit:
+def train(comm: Comm, path: Path, observers: Any = (), **options: Any) -> Fit:
     chosen = Train(path, **options)
-    return fit(comm, read_data(comm, chosen), chosen)
+    return fit(comm, read_data(comm, chosen), chosen, observers)
 
 
 @pytest.mark.mpi
@@ -140,7 +141,12 @@ def test_a_fit_that_begins_on_a_part_ends_on_all_rows(
         picked = np.repeat(pick(0, 0, -(-9000 // data.header.block), one_in), data.header.block)[:9000]
         path = write_data("other.h5", X=X, y=np.where(picked, 1.0 - y, y))
         y = np.where(picked, 1.0 - y, y)
-    fitted = train(comm, path, loss="logistic", solver=solver, l2=0.01, standardize=False, tol=1e-9)
+    records: list[Record] = []
+    keep = [lambda record, _: records.append(record)]
+    fitted = train(comm, path, keep, loss="logistic", solver=solver, l2=0.01, standardize=False, tol=1e-9)
+    # At theta = 0 the loss is log 2: the first record says whether the fit began there.
+    assert (records[0].objective == pytest.approx(math.log(2.0), rel=1e-12)) == (not alike)
+    assert records[0].objective <= math.log(2.0) * (1.0 + 1e-12)
     assert fitted.reason == "gradient"
     A, theta = np.column_stack([X, np.ones(9000)]).astype(float), np.zeros(5)
     for _ in range(20):

@@ -76,6 +76,10 @@ def test_a_fingerprint_sees_every_number_and_its_place(comm: Comm, write_data: C
     changed(2, "X", lambda X: X.__setitem__((slice(0, 16), slice(None)), X[16:32]))
     changed(3, "y", lambda y: y.__setitem__(150, 0.0))
     changed(4, "sample_weight", lambda w: w.__setitem__(7, 0.0))
+    swapped = np.r_[16:32, 0:16, 32:300]  # two whole blocks
+    found.append(
+        fingerprint(comm, write_data("swapped.h5", X=arrays["X"][swapped], y=arrays["y"][swapped]), target="real")
+    )
     found.append(
         fingerprint(comm, write_data("longer.h5", X=np.vstack([arrays["X"], np.zeros((1, 3))]), y=np.ones(301)))
     )
