@@ -23,6 +23,7 @@ from mpigd_kernels import exact
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset, Header, Names
 from mpigd.objective import Objective, Reduce
+from mpigd.penalties import penalty
 from mpigd.scaling import measure
 from mpigd.solvers import GradientDescent
 
@@ -37,8 +38,10 @@ def make_data(comm: Comm, d: int) -> Dataset:
     rows = make_slice(comm, "float32", d, megabytes=1.02 * 4e-6 * ROWS * d)
     n, start = rows.n * comm.size, rows.n * comm.rank
     names, dtype = tuple(map(str, range(d))), np.dtype(np.float32)
-    header = Header(Path(), Names(), n, d, dtype, None, names, 1, False, False, "memory", "float32")
-    return Dataset(header, start, start + rows.n, replace(rows, block=header.block), np.array([0.0, 1.0]))
+    header = Header(Path(), Names(), n, d, dtype, None, names, None, 1, False, False, "memory", "float32")
+    return Dataset(
+        header, start, start + rows.n, replace(rows, block=header.block), np.array([0.0, 1.0]), np.zeros(2, np.uint64)
+    )
 
 
 def main() -> None:
@@ -56,7 +59,7 @@ def main() -> None:
         solver, resent = GradientDescent(learning_rate=0.1), comm.resent
 
         def steps(reduce: Reduce, data: Dataset = data, scaling=scaling, solver=solver) -> partial[None]:
-            objective = Objective(comm, data, LOSS, scaling, l2=1e-3, reduce=reduce)
+            objective = Objective(comm, data, LOSS, scaling, penalty(1e-3, 0.0, scaling.scale, 1, True), reduce=reduce)
             state = solver.init(objective, np.zeros(objective.shape))
 
             def take() -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,6 +63,7 @@ class Slice(ABC):
 
     n : rows.  block : rows of a canonical block, whole tiles; the unit of summing.
     y, weight, offset : (tiles, 1 or K, rows), float32 or float64, padded; without tiles where absent.
+    picked : numbers of the blocks that sums go over, ascending; None for all.
     """
 
     n: int
@@ -70,6 +72,7 @@ class Slice(ABC):
     weight: np.ndarray
     offset: np.ndarray
     computing: Computing
+    picked: np.ndarray | None = field(default=None, kw_only=True)
 
     KERNELS: ClassVar[dict[str, Kernel]]  # by operation
 
@@ -84,8 +87,13 @@ class Slice(ABC):
         """The arrays of X, as kernels take them."""
 
     @abstractmethod
-    def _right_rows(self, residuals: int, columns: int = 0) -> int:
-        """Rows of scratch for what X' is multiplied with: residuals, after so many columns of S X."""
+    def _right_rows(self, residuals: int) -> int:
+        """Rows of scratch for the residuals that X' is multiplied with."""
+
+    @property
+    @abstractmethod
+    def _squares_rows(self) -> int:
+        """Rows of scratch for what X' is multiplied with for a Hessian: S X, s and the residual."""
 
     @abstractmethod
     def _moments_scratch(self) -> tuple[np.ndarray, ...]:
@@ -96,12 +104,8 @@ class Slice(ABC):
         """A slice of the rows `picked` (m,) int64, ascending, alone; block by block, with gaps of weight zero."""
 
     @abstractmethod
-    def _x_of_blocks(self, tiles: np.ndarray) -> dict[str, Any]:
-        """The fields of X for `of_blocks`; tiles (m,) int64."""
-
-    @abstractmethod
-    def x_of_tiles(self, first: int, last: int) -> tuple[np.ndarray, ...]:
-        """Contiguous arrays that hold X of tiles first … last - 1, whichever other tiles are here."""
+    def columns_only(self, picked: np.ndarray) -> Slice:
+        """A slice of the columns `picked` (m,) int64, ascending, alone: a copy of X; all else is shared."""
 
     @property
     def rows(self) -> int:
@@ -176,7 +180,7 @@ class Slice(ABC):
 
         def scratch() -> tuple[np.ndarray, ...]:
             return (
-                aligned((3 + self._right_rows(2, d), self.rows), work),
+                aligned((3 + self._squares_rows, self.rows), work),
                 aligned((4, self._lanes), np.float64),
                 aligned((d, d + 2), np.float64),
             )
@@ -194,9 +198,10 @@ class Slice(ABC):
         """Eta (n, K) float64."""
         out, theta = np.empty((self.n, coef.shape[1])), self._theta(coef, intercept)
 
-        def part(first: int, last: int) -> None:
+        def part(runs: list[tuple[int, int]]) -> None:
             scratch = aligned((coef.shape[1], self.rows), self.computing.work)
-            self._kernel("linear_predictor")(*self._x, self.n, first, last, self.offset, *theta, scratch, out)
+            for first, last in runs:
+                self._kernel("linear_predictor")(*self._x, self.n, first, last, self.offset, *theta, scratch, out)
 
         self._share(part)
         return out
@@ -225,14 +230,6 @@ class Slice(ABC):
             counted = norms[positive[start : start + len(norms)]] if len(positive) else norms
             largest, start = max(largest, float(counted.max(initial=0.0))), start + len(norms)
         return largest
-
-    def of_blocks(self, picked: np.ndarray) -> Slice:
-        """A slice of some whole blocks: a copy; picked (blocks,) bool. A last block that is not full is left out."""
-        per_block = self.block // self.rows
-        tiles = np.flatnonzero(np.repeat(picked[: self.n // self.block], per_block))
-        fields = {name: getattr(self, name) for name in ("y", "weight", "offset")}
-        fields = {name: values[tiles] if len(values) else values for name, values in fields.items()}
-        return replace(self, n=len(tiles) * self.rows, **fields, **self._x_of_blocks(tiles))
 
     def _theta(self, coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients and intercept as kernels take them."""
@@ -295,13 +292,13 @@ class Slice(ABC):
     ) -> np.ndarray:
         """Run a kernel that adds up `count` sums block by block; the accumulators of all blocks."""
         kernel, per_block = self._kernel(name), self.block // self.rows
-
         exact.check_terms(-(-len(self.y) // per_block))
 
-        def part(first: int, last: int) -> np.ndarray:
-            total = exact.empty(count, shifts)
-            block = per_block if self.computing.exactly else max(last - first, 1)
-            kernel(*head, *self._x, self.n, first, last, block, *tail, *scratch(), total)
+        def part(runs: list[tuple[int, int]]) -> np.ndarray:
+            total, buffers = exact.empty(count, shifts), scratch()
+            for first, last in runs:
+                block = per_block if self.computing.exactly else max(last - first, 1)
+                kernel(*head, *self._x, self.n, first, last, block, *tail, *buffers, total)
             return total
 
         total: np.ndarray
@@ -310,15 +307,20 @@ class Slice(ABC):
             exact.merge(other, total)
         return total
 
-    def _share(self, part: Callable[[int, int], Any]) -> list[Any]:
-        """Give every thread its contiguous blocks: part(first tile, last tile + 1)."""
+    def _share(self, part: Callable[[list[tuple[int, int]]], Any]) -> list[Any]:
+        """Give every thread its blocks, as runs of tiles: the first, and the one after the last."""
         per_block, tiles, threads = self.block // self.rows, len(self.y), self.computing.threads
-        blocks = -(-tiles // per_block)
+        blocks = -(-tiles // per_block) if self.picked is None else len(self.picked)
         threads = max(min(threads, blocks), 1)
-        ends = [min(blocks * i // threads * per_block, tiles) for i in range(threads + 1)]
+        ends = [blocks * i // threads for i in range(threads + 1)]
+        if self.picked is None:
+            shares = [[(a * per_block, min(b * per_block, tiles))] for a, b in pairwise(ends)]
+        else:
+            runs = [(int(b) * per_block, min((int(b) + 1) * per_block, tiles)) for b in self.picked]
+            shares = [runs[a:b] for a, b in pairwise(ends)]
         if threads == 1:
-            return [part(*ends)]
-        return list(_pool(threads).map(part, ends[:-1], ends[1:]))
+            return [part(shares[0])]
+        return list(_pool(threads).map(part, shares))
 
     def _sweep_for(self, predictors: int, gradient: bool) -> str:
         return "sweep"
@@ -379,20 +381,22 @@ class DenseSlice(Slice):
     def _x(self) -> tuple[np.ndarray, ...]:
         return (self.tiles,)
 
-    def _x_of_blocks(self, tiles: np.ndarray) -> dict[str, Any]:
-        some = aligned((len(tiles), *self.tiles.shape[1:]), self.tiles.dtype)
-        return {"tiles": np.take(self.tiles, tiles, axis=0, out=some, mode="clip")}
-
-    def x_of_tiles(self, first: int, last: int) -> tuple[np.ndarray, ...]:
-        """See `Slice.x_of_tiles`."""
-        return (self.tiles[first:last],)
+    def columns_only(self, picked: np.ndarray) -> DenseSlice:
+        """See `Slice.columns_only`."""
+        some = aligned((len(self.tiles), len(picked), self.rows), self.tiles.dtype)
+        return replace(self, tiles=np.take(self.tiles, picked, axis=1, out=some, mode="clip"))
 
     def _sweep_for(self, predictors: int, gradient: bool) -> str:
         return "pipelined_sweep" if predictors == 1 and gradient else "sweep"
 
-    def _right_rows(self, residuals: int, columns: int = 0) -> int:
+    def _right_rows(self, residuals: int) -> int:
         tile = self.d * self.rows * self.tiles.itemsize
-        return max(min(TOGETHER_BYTES // tile, TOGETHER), 1) * (residuals + columns)
+        return max(min(TOGETHER_BYTES // tile, TOGETHER), 1) * residuals
+
+    @property
+    def _squares_rows(self) -> int:
+        # Products (d, d) pass through the cache once for all tiles that are together: more than these would.
+        return TOGETHER * (self.d + 2)
 
     def _moments_scratch(self) -> tuple[np.ndarray, ...]:
         return aligned((1, self.rows), np.float64), aligned((2 * self.d + 1, LINE // 8), np.float64)
@@ -431,14 +435,12 @@ class SparseSlice(Slice):
     def _x(self) -> tuple[np.ndarray, ...]:
         return self.values, self.columns, self.starts
 
-    def x_of_tiles(self, first: int, last: int) -> tuple[np.ndarray, ...]:
-        """See `Slice.x_of_tiles`."""
-        starts = self.starts[first * self.rows : min(last * self.rows, self.n) + 1]
-        some = slice(starts[0], starts[-1])
-        return self.values[some], self.columns[some].astype(np.int64), np.diff(starts)
-
-    def _right_rows(self, residuals: int, columns: int = 0) -> int:
+    def _right_rows(self, residuals: int) -> int:
         return residuals
+
+    @property
+    def _squares_rows(self) -> int:
+        return 2
 
     def _moments_scratch(self) -> tuple[np.ndarray, ...]:
         return aligned((1, self.rows), np.float64), aligned((1, LINE // 8), np.float64), np.empty((self.d, 2))
@@ -446,20 +448,29 @@ class SparseSlice(Slice):
     def gather(self, picked: np.ndarray) -> SparseSlice:
         """See `Slice.gather`."""
         place, fields = self._gathered(picked)
-        return SparseSlice(**fields, **self._picked(picked, place, fields["n"]), columns_count=self.d)
-
-    def _x_of_blocks(self, tiles: np.ndarray) -> dict[str, Any]:
-        picked = (tiles[:, None] * self.rows + np.arange(self.rows)).reshape(-1)
-        return self._picked(picked, np.arange(len(picked)), len(picked))
-
-    def _picked(self, picked: np.ndarray, place: np.ndarray, n: int) -> dict[str, Any]:
-        """X of n rows, of which those at `place` are the rows `picked`, and the others empty."""
         begin = self.starts[picked]
-        length = np.zeros(n, np.int64)
+        length = np.zeros(fields["n"], np.int64)
         length[place] = self.starts[picked + 1] - begin
         starts = np.concatenate([[0], np.cumsum(length)])
         at = np.arange(starts[-1]) + np.repeat(begin - starts[place], length[place])
-        return {"values": self.values[at], "columns": self.columns[at], "starts": starts}
+        return SparseSlice(
+            **fields, values=self.values[at], columns=self.columns[at], starts=starts, columns_count=self.d
+        )
+
+    def columns_only(self, picked: np.ndarray) -> SparseSlice:
+        """See `Slice.columns_only`."""
+        place = np.full(self.d, -1, self.columns.dtype)
+        place[picked] = np.arange(len(picked))
+        columns = place[self.columns]
+        kept = columns >= 0
+        before = np.concatenate([[0], np.cumsum(kept)])
+        return replace(
+            self,
+            values=self.values[kept],
+            columns=columns[kept],
+            starts=before[self.starts],
+            columns_count=len(picked),
+        )
 
 
 @cache

@@ -139,9 +139,7 @@ def sparse_second_order(
 ) -> None:
     """As `mpigd_kernels.dense.second_order`, on sparse rows; scratch (5, rows)."""
     d, rows = coef.shape[0], y.shape[2]
-    # The curvature and the residual side by side, as what X is multiplied with.
-    eta, value, weights, both = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:5]
-    curvature, residual = both[:1], both[1:]
+    eta, value, weights, curvature, residual = scratch[:1], scratch[1:2], scratch[2:3], scratch[3:4], scratch[4:5]
     for start in range(first, last, block):
         lanes[:] = 0.0
         products[:] = 0.0
@@ -151,11 +149,12 @@ def sparse_second_order(
             run_stage(stage, eta, y[t], curvature, value, residual, parameter, smoothing)
             finish_tile(weight, t, min(rows, n - t * rows), weights, value, residual, curvature, lanes, 0)
             sum_rows(curvature, lanes, 3)
-            add_sparse_products(values, columns, starts, n, t, both, products[:, d:])
             for i in range(min(rows, n - t * rows)):
                 begin, end = starts[t * rows + i], starts[t * rows + i + 1]
                 for a in range(begin, end):
                     scaled = float(values[a]) * float(curvature[0, i])
+                    products[columns[a], d] += scaled
+                    products[columns[a], d + 1] += float(values[a]) * float(residual[0, i])
                     for b in range(a, end):
                         j, k = min(columns[a], columns[b]), max(columns[a], columns[b])
                         products[j, k] += scaled * float(values[b])

@@ -206,7 +206,7 @@ class Comm:
         pause = 1e-5
         while not request.Test():
             time.sleep(pause)
-            pause = min(2.0 * pause, 5e-3)
+            pause = min(2.0 * pause, 1e-3)
 
     def abort(self, status: int) -> None:
         """End all ranks at once. Not a collective: one rank is enough."""

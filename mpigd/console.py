@@ -19,7 +19,8 @@ from mpigd import __version__
 from mpigd.demo import Outcome
 from mpigd.history import Record
 from mpigd.model import Model
-from mpigd.train import Fit, parameters_of
+from mpigd.problem import parameters_of
+from mpigd.train import Fit
 from mpigd.verify import Verification
 
 LINE_EVERY = 1.0  # seconds between lines of progress where they can't be drawn in place

@@ -16,6 +16,7 @@ from mpigd_kernels import exact
 
 from mpigd.comm import Comm
 from mpigd.errors import DataError
+from mpigd.fingerprint import Hasher, of_data
 from mpigd.sampling import deal, pick
 
 CHUNK_BYTES = 8 << 20  # what is read at once: the only memory beside the tiles
@@ -61,6 +62,7 @@ class Names:
     y: str = "y"
     sample_weight: str = "sample_weight"
     offset: str = "offset"
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Header:
     """What a data file says of itself before any row is read. Equal on all ranks.
 
     dtype : of X in memory, see _kept_dtype.  stored : how many numbers a sparse X holds; None for a dense one.
+    group : (d,) int64, numbers from 0 of the groups that columns belong to; None unless they were asked for.
     outputs : columns of y, 0 without y.  `sample_weight` and `offset` tell whether the file has them.
     """
 
@@ -78,6 +81,7 @@ class Header:
     dtype: np.dtype
     stored: int | None
     feature_names: tuple[str, ...]
+    group: np.ndarray | None
     outputs: int
     sample_weight: bool
     offset: bool
@@ -104,6 +108,7 @@ class Dataset:
     start, stop : the rows start … stop - 1 of the file are here.
     slice : their X, y, weights and offsets.
     classes : values of y that the class numbers in `y` stand for; empty for a regression.
+    x_hash : of X of this slice, as `mpigd.fingerprint` adds it up.
     """
 
     header: Header
@@ -111,6 +116,7 @@ class Dataset:
     stop: int
     slice: kernels.Slice
     classes: np.ndarray
+    x_hash: np.ndarray
     read_seconds: float = 0.0
 
     @property
@@ -133,6 +139,11 @@ class Dataset:
         """Offset of every row, (rows,) float64."""
         return self._flat(self.slice.offset)[:, 0] if len(self.slice.offset) else np.zeros(self.rows)
 
+    def fingerprint(self, comm: Comm) -> str:
+        """Of all rows, see `mpigd.fingerprint`. A collective."""
+        shape = f"{self.header.n} {self.header.d} {self.header.dtype}"
+        return of_data(comm, self.x_hash, shape, self.start // self.slice.block, self.slice)
+
     def part_of_rows(self, seed: int, epoch: int, parts: int) -> np.ndarray:
         """Deal the file's rows into parts (see `mpigd.sampling`); those of this slice, (rows,) int64."""
         size = self.header.block
@@ -144,11 +155,14 @@ class Dataset:
         return replace(self, slice=replace(self.slice, weight=_per_row(weight, self.slice.y)))
 
     def part_of_blocks(self, seed: int, one_in: int) -> Dataset:
-        """One block of every `one_in` of the file (see `mpigd.sampling`), of this slice those that it has: a copy."""
-        size = self.header.block
-        first = self.start // size
-        some = self.slice.of_blocks(pick(seed, first, first + -(-self.rows // size), one_in))
-        return replace(self, slice=some, stop=self.start + some.n)
+        """The same slice, of which sums go over one block of every `one_in` of the file (see `mpigd.sampling`)."""
+        first, count = self.start // self.header.block, -(-self.rows // self.header.block)
+        picked = np.flatnonzero(pick(seed, first, first + count, one_in))
+        return replace(self, slice=replace(self.slice, picked=picked))
+
+    def columns_only(self, picked: np.ndarray) -> Dataset:
+        """The same rows with the columns `picked` (m,) alone, which are copied; the header stays the file's."""
+        return replace(self, slice=self.slice.columns_only(picked))
 
     def _flat(self, values: np.ndarray) -> np.ndarray:
         rows = values.transpose(0, 2, 1).reshape(-1, values.shape[1])
@@ -212,6 +226,7 @@ def read_header(path: Path, names: Names = Names()) -> Header:
             dtype=_kept_dtype(x.dtype, sparse),
             stored=stored,
             feature_names=_feature_names(file, path, d),
+            group=None if names.group is None else _group(file, path, names.group, d),
             outputs=outputs,
             sample_weight=optional[1],
             offset=optional[2],
@@ -265,6 +280,14 @@ def _feature_names(file: h5py.File, path: Path, d: int) -> tuple[str, ...]:
     return tuple(item.asstr()[:])
 
 
+def _group(file: h5py.File, path: Path, name: str, d: int) -> np.ndarray:
+    """Numbers from 0 for the labels of columns in a dataset, in the order of labels."""
+    item = _dataset(file, path, name)
+    if item.shape != (d,) or item.dtype.kind not in "iu":
+        raise DataError(f"{path}: dataset '{name}' must hold {d} whole numbers, the group of each column")
+    return np.unique(item[:], return_inverse=True)[1].astype(np.int64)
+
+
 def _kept_dtype(stored: np.dtype, sparse: bool) -> np.dtype:
     """The narrowest type that kernels read and that holds every stored value exactly.
 
@@ -310,7 +333,8 @@ def read(
     prepare(comm, partial(kernels.fill_tiles.load, {"X": header.dtype, "ROWS": kernels.tile_rows(header.block)}))
     start, stop = owned_rows(header.n, header.block, comm.size, comm.rank)
     with comm.agreement(), open_file(path) as file:
-        x = (_read_dense if header.stored is None else _read_sparse)(file, header, start, stop)
+        hasher = Hasher(start // header.block, header.block // kernels.tile_rows(header.block))
+        x = (_read_dense if header.stored is None else _read_sparse)(file, header, start, stop, hasher)
         y = np.ones((stop - start, 1))
         if target is not None:
             y = _read_rows(file, header, names.y, start, stop)
@@ -342,7 +366,7 @@ def read(
         "computing": computing,
     }
     kind: type[kernels.Slice] = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
-    return Dataset(header, start, stop, kind(**fields, **x), classes, time.perf_counter() - begin)
+    return Dataset(header, start, stop, kind(**fields, **x), classes, hasher.finish(), time.perf_counter() - begin)
 
 
 def _row_dtype(comm: Comm, computing: kernels.Computing, *values: np.ndarray | None) -> Any:
@@ -374,11 +398,12 @@ def _load(file: h5py.File, header: Header, name: str, first: int, end: int, dtyp
         raise DataError(f"{header.path}: dataset '{name}', rows {first} to {end - 1} can't be read: {error}") from None
 
 
-def _read_dense(file: h5py.File, header: Header, start: int, stop: int) -> dict[str, Any]:
+def _read_dense(file: h5py.File, header: Header, start: int, stop: int, hasher: Hasher) -> dict[str, Any]:
     """X as fields of a `kernels.DenseSlice`."""
     rows = kernels.tile_rows(header.block)
     tiles = kernels.aligned((kernels.tile_count(stop - start, rows), header.d, rows), header.dtype)
     tiles[-1:] = 0  # the last one is padded
+    done = 0  # tiles
     for first, end in _chunks(header, start, stop, header.d):
         chunk = _load(file, header, header.names.x, first, end, header.dtype)
         if not np.isfinite(chunk).all():
@@ -388,10 +413,15 @@ def _read_dense(file: h5py.File, header: Header, start: int, stop: int) -> dict[
                 f"column {column} ({header.feature_names[column]}); remove or impute it"
             )
         kernels.fill_tiles(chunk, first - start, tiles)
+        filled = len(tiles) if end == stop else (end - start) // rows
+        while done < filled:
+            last = min(done + hasher.left(), filled)
+            hasher.add(tiles[done:last], tiles=last - done)
+            done = last
     return {"tiles": tiles}
 
 
-def _read_sparse(file: h5py.File, header: Header, start: int, stop: int) -> dict[str, Any]:
+def _read_sparse(file: h5py.File, header: Header, start: int, stop: int, hasher: Hasher) -> dict[str, Any]:
     """X as fields of a `kernels.SparseSlice`."""
     name = header.names.x
     starts = _load(file, header, f"{name}/indptr", start, stop + 1, np.int64)
@@ -412,6 +442,10 @@ def _read_sparse(file: h5py.File, header: Header, start: int, stop: int) -> dict
                 f"{header.path}: dataset '{name}/{what}' has {found} at row {row}"
                 + (f"; there are {header.d} columns" if what == "indices" else "; remove or impute it")
             )
+    for first in range(0, stop - start, header.block):
+        ends = starts[first : first + header.block + 1]
+        some = slice(ends[0], ends[-1])
+        hasher.add(values[some], columns[some].astype(np.int64), np.diff(ends), tiles=hasher.left())
     return {"values": values, "columns": columns, "starts": starts, "columns_count": header.d}
 
 

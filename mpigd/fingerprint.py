@@ -1,33 +1,61 @@
-"""Fingerprints of data: a number that two sets of rows share only if they are the same, on any number of ranks."""
+"""Fingerprints of data: a number that two sets of rows share only if they are the same, on any number of ranks.
+
+Every block is hashed with its number (XXH3 of 128 bits), and hashes are added up as integers, which gives the same in
+any order. So a fingerprint does not depend on ranks, nor on how the file is chunked or compressed. It does on the type
+of X, and on whether X is sparse; weights that are all one count as none. It tells accidents apart, not forgeries.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import xxhash
+from mpigd_kernels import Slice
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset
 
 
-def of_data(comm: Comm, data: Dataset) -> str:
-    """The fingerprint, 32 hexadecimal digits, of the rows as a fit sees them: X, y, weights, offsets. A collective.
+class Hasher:
+    """The hashes of blocks of X, added up while tiles are being filled, when they are still in the cache.
 
-    Every block is hashed with its number (XXH3 of 128 bits), and hashes are added up as integers, which
-    gives the same in any order. So it does not depend on ranks, nor on how the file is chunked or compressed. It does
-    on the type of X, and on whether X is sparse; weights that are all one count as none. It tells accidents
-    apart, not forgeries.
+    first_block : number of the first block.  per_block : tiles of a block.
     """
-    rows, per_block = data.slice, data.slice.block // data.slice.rows
-    total = np.zeros(2, np.uint64)
+
+    def __init__(self, first_block: int, per_block: int) -> None:
+        self._block, self._per_block, self._total = first_block, per_block, np.zeros(2, np.uint64)
+        self._tiles, self._state = 0, xxhash.xxh3_128(f"X {first_block}".encode())
+
+    def add(self, *arrays: np.ndarray, tiles: int) -> None:
+        """Some more tiles of the current block, given as contiguous arrays; at most what is left of it."""
+        for array in arrays:
+            self._state.update(array.data)
+        self._tiles += tiles
+        if self._tiles == self._per_block:
+            self.finish()
+
+    def left(self) -> int:
+        """Tiles that the current block has left."""
+        return self._per_block - self._tiles
+
+    def finish(self) -> np.ndarray:
+        """End the current block, if anything has come of it; the sum of all so far, (2,) uint64."""
+        if self._tiles:
+            self._total += _words(self._state)
+            self._block, self._tiles = self._block + 1, 0
+            self._state = xxhash.xxh3_128(f"X {self._block}".encode())
+        return self._total
+
+
+def of_data(comm: Comm, of_x: np.ndarray, shape: str, first_block: int, rows: Slice) -> str:
+    """The fingerprint, 32 hexadecimal digits, of X, y, weights and offsets as a fit sees them. A collective.
+
+    of_x : (2,) uint64, as from `Hasher`.  shape : of X, in words.  first_block : number of the first block of rows.
+    """
+    total, per_block = of_x.copy(), rows.block // rows.rows
     if comm.rank == 0:
-        header = data.header
-        total += _words(xxhash.xxh3_128(f"{header.n} {header.d} {header.dtype}".encode()))
-    first_block = data.start // data.slice.block
+        total += _words(xxhash.xxh3_128(shape.encode()))
     for number, first in enumerate(range(0, len(rows.y), per_block), first_block):
         last = min(first + per_block, len(rows.y))
         state = xxhash.xxh3_128(str(number).encode())
-        for array in rows.x_of_tiles(first, last):
-            state.update(array.data)
         for values, absent in ((rows.y, None), (rows.weight, 1.0), (rows.offset, 0.0)):
             if len(values):
                 some = values[first:last].transpose(0, 2, 1).reshape(-1, values.shape[1])

@@ -30,6 +30,8 @@ class Model:
     result : the numbers of the fit.  config : the options that it was made with.
     fit : where the fit ended, so that it can be verified: theta and gradient (p, K) float64 as the solver had them,
     mean and scale (d,) of the columns.
+    path : of fits for several strengths of the penalty, where asked for, the last of which is the model: strength,
+    objective, passes, converged (m,), coef (m, d) or (m, d, K), intercept (m,) or (m, K).
     """
 
     coef: np.ndarray
@@ -40,6 +42,7 @@ class Model:
     config: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, np.ndarray] = field(default_factory=dict)
+    path: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -77,7 +80,7 @@ class Model:
         return self.label(self.mean(np.asarray(X, np.float64) @ coef + intercept))
 
     def save(self, path: Path) -> None:
-        """Write an HDF5 file: datasets coef, intercept, classes, feature_names, group fit; attributes for the rest."""
+        """Write an HDF5 file: datasets coef, intercept, classes, feature_names, groups fit and path, and attributes."""
         with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
             file["coef"], file["intercept"], file["classes"] = self.coef, self.intercept, self.classes
             file.create_dataset("feature_names", data=list(self.feature_names), dtype=h5py.string_dtype())
@@ -89,6 +92,8 @@ class Model:
             file.attrs["result"] = json.dumps(self.result)
             for name, values in self.fit.items():
                 file[f"fit/{name}"] = values
+            for name, values in self.path.items():
+                file[f"path/{name}"] = values
             file.attrs["fingerprint"] = self.fingerprint
             file.attrs["checksum"] = self._checksum()
 
@@ -108,6 +113,7 @@ class Model:
                     config=json.loads(file.attrs["config"]),
                     result=json.loads(file.attrs["result"]),
                     fit={name: values[()] for name, values in file.get("fit", {}).items()},
+                    path={name: values[()] for name, values in file.get("path", {}).items()},
                 )
                 intact = file.attrs["checksum"] == model._checksum()
             except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:
@@ -117,7 +123,8 @@ class Model:
             return model
 
     def _checksum(self) -> str:
-        arrays = (self.coef, self.intercept, *(self.fit[name] for name in sorted(self.fit)))
+        more = [group[name] for group in (self.fit, self.path) for name in sorted(group)]
+        arrays = (self.coef, self.intercept, *more)
         return _checksum(*arrays, text=json.dumps([self.config, self.result], sort_keys=True))
 
 

@@ -1,9 +1,12 @@
 """The objective: data term + penalty. The one place where computing meets communication.
 
-    F(theta) = sum_i w_i loss(eta_i, y_i) / sum_i w_i  +  (l2 / 2) ||theta||^2
+    F(theta) = sum_i w_i loss(eta_i, y_i) / sum_i w_i  +  P(theta)
 
-over all rows of all ranks, the intercept not penalised. With average="ranks" the data term is instead the
-mean over ranks of every rank's own mean, as in the formula of distributed gradient descent
+over all rows of all ranks, the intercept not penalised; P is as in `mpigd.penalties`. Values, gradients and Hessians
+here are those of the smooth part, which leaves out the kinks of P: `penalty` knows the rest.
+
+With average="ranks" the data term is instead the mean over ranks of every rank's own mean, as in the formula of
+distributed gradient descent
 
     theta <- theta - eta · 1/n · sum_i 1/|D_i| · sum_{x in D_i} grad J(theta, x).
 
@@ -30,12 +33,13 @@ from mpigd_kernels import exact
 
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset, prepare
-from mpigd.penalties import L2
+from mpigd.penalties import Penalty
 from mpigd.replicated import dot, norm
 from mpigd.sampling import uniform
 from mpigd.scaling import Scaling, spread_of_target
+from mpigd.solvers.choice import Shape
 
-LEAST_BLOCKS, MOST_SHARES = 8, 16  # of a part of all blocks; how small a part may be
+DISTINCT = 1e-8  # part of a metric's diagonal that is added to it
 
 Average = Literal["rows", "ranks"]
 Reduce = Literal["exact", "fast"]
@@ -62,7 +66,9 @@ class Objective:
     n : number of rows over all ranks.  shape : of theta.  scaling : of the columns.
     compute_seconds : time of this rank in kernels so far.
 
-    Every method but `coefficients` is a collective and gives every rank the same result.
+    penalty : of theta, as `mpigd.penalties`.
+
+    Every method that evaluates something is a collective and gives every rank the same result.
     """
 
     def __init__(
@@ -71,7 +77,7 @@ class Objective:
         data: Dataset,
         loss: kernels.Loss,
         scaling: Scaling,
-        l2: float = 0.0,
+        penalty: Penalty,
         intercept: bool = True,
         average: Average = "rows",
         loss_parameter: float = 0.0,
@@ -82,32 +88,54 @@ class Objective:
             data = replace(data, slice=replace(data.slice, computing=replace(data.slice.computing, exactly=False)))
         self._parameters, self._reduce = (loss_parameter, smoothing), reduce
         self._comm, self._data, self._loss, self.scaling = comm, data, loss, scaling
-        self._penalty, self._intercept, self._average = L2(l2), intercept, average
+        self.penalty, self._intercept, self._average = penalty, intercept, average
         self._outputs = outputs_of(data, loss)
         self._shifts_of: dict[int | str, np.ndarray] = {}  # by number of mini-batches, or what is summed
+        self._ready: set[str] = set()  # kernels that all ranks have
+        self._is_part = False
+        # Curvature of every row, and the theta where it was found.
+        self._curved: tuple[bytes, np.ndarray] | None = None
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
         weight = data.weight
         self.n = int(comm.sum(np.array([np.count_nonzero(weight)]))[0])
-        weights = comm.sum_exactly(exact.of_blocks(weight[:, None], data.header.block), "weights")
-        self._weight = float(weights[0]) / self.n  # of a row, on average
-        self.shape = (data.header.d + intercept, self._outputs)
+        self._weights = exact.of_blocks(weight[:, None], data.slice.block)
+        self._weight = float(comm.sum_exactly(self._weights, "weights")[0]) / self.n  # of a row, on average
+        self.shape = (data.slice.d + intercept, self._outputs)
         self.compute_seconds = 0.0
         self._spread = np.ones(self._outputs) if data.classes.size else spread_of_target(comm, data)
 
-    def one_in(self) -> int:
-        """One of how many blocks is enough to come near the minimum of all of them; 0 where none is.
-
-        With 50 rows for each element of theta, the minimum of a part is away from it by a small part of its own
-        standard error.
-        """
-        header = self._data.header
-        share = min(header.n // header.block // LEAST_BLOCKS, MOST_SHARES)
-        return share if share > 1 and header.n >= 50 * share * self.shape[0] * self.shape[1] else 0
+    @property
+    def cost(self) -> Shape:
+        """What evaluating it costs, on all ranks together."""
+        return cost_of(self._data, self._loss, self.shape, not self.penalty.is_smooth)
 
     def part(self, one_in: int, seed: int) -> Objective:
-        """The same on one of every `one_in` blocks, which are copied; which they are follows from the seed."""
+        """The same on one of every `one_in` blocks; which they are follows from the seed."""
+        if one_in <= 1 or self._is_part:
+            return self
         result = copy.copy(self)
-        result._data, result._batches, result.compute_seconds = self._data.part_of_blocks(seed, one_in), None, 0.0
+        result._data, result._is_part = self._data.part_of_blocks(seed, one_in), True
+        result._batches = result._curved = None
+        result.compute_seconds = 0.0
+        return result
+
+    def with_penalty(self, penalty: Penalty) -> Objective:
+        """The same data term with another penalty."""
+        result = copy.copy(self)
+        result.penalty = penalty
+        return result
+
+    def rows(self, picked: np.ndarray) -> Objective:
+        """The same as a function of the rows `picked` (m,) int64 of theta, ascending, the others being zero.
+
+        The intercept, where there is one, must be among them. Their columns are copied.
+        """
+        columns = picked[: len(picked) - self._intercept]
+        result = copy.copy(self)
+        result._data, result.scaling = self._data.columns_only(columns), self.scaling.columns(columns)
+        result.penalty, result.shape = self.penalty.rows(picked), (len(picked), self.shape[1])
+        result._shifts_of, result._batches, result._curved = {}, None, None
+        result.compute_seconds = 0.0
         return result
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -134,15 +162,77 @@ class Objective:
         return np.append(spread * spread, np.ones(self.shape[0] - len(spread)))[:, None]
 
     def second_order(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """F(theta), its gradient (p, 1) and its Hessian (p, p), in one read of the rows; theta (p, 1)."""
-        data, d = self._data.slice, self._data.slice.d
-        if "second order" not in self._shifts_of:
-            prepare(self._comm, partial(data.load, "second_order", self._loss.tile))
-            self._shifts_of["second order"] = self._second_order_shifts()
+        """Value, gradient (p, 1) and Hessian (p, p) at theta (p, 1), in one read of the rows."""
+        value, gradient, hessian, _ = self._second_order(theta, self._data.slice, self._loss, "second order")
+        hessian[np.diag_indices(len(hessian))] += self.penalty.l2[:, 0]
+        return *self._penalised(theta, value, gradient), hessian
+
+    def metric(self, theta: np.ndarray, one_in: int, seed: int) -> tuple[np.ndarray, float]:
+        """An estimate (p, p) of the Hessian of each output from one of every `one_in` blocks; the passes that took.
+
+        Of several outputs it is that of least squares, times what p (1 - p) is on average where probabilities are
+        equal, for classes. Columns that vary less in the part than in all rows count half of what they are in those.
+        """
+        part = self.part(one_in, seed)
+        data, loss, kind = part._data.slice, self._loss, "second order"
+        if self._outputs > 1:
+            (data, loss), kind, theta = self._linear(data), "linear", np.zeros((self.shape[0], 1))
+        _, _, metric, curvature = part._second_order(theta, data, loss, kind)
+        if self._loss.coupled:
+            share = (self._outputs - 1.0) / self._outputs**2
+            metric, curvature = share * metric, share * curvature
+        metric[np.diag_indices(len(metric))] += self.penalty.l2[:, 0]
+        least = 0.5 * curvature * self.column_squares()[:, 0] + self.penalty.l2[:, 0]
+        diagonal = np.diagonal(metric)
+        # The second term keeps columns apart that only the part can't tell apart.
+        metric[np.diag_indices(len(metric))] += np.maximum(least - diagonal, 0.0) + DISTINCT * diagonal
+        self.compute_seconds += part.compute_seconds if part is not self else 0.0
+        return metric, 1.0 / max(one_in, 1)
+
+    def hessian_product(self, theta: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """The Hessian at theta times a direction, both (p, K); cheapest where the last gradient was at this theta."""
+        if "product" not in self._ready:
+            data, stage = self._data.slice, self._loss.product
+            prepare(self._comm, partial(data.load_gradient, stage, self._outputs))
+            self._ready.add("product")
+        if self._curved is None or self._curved[0] != theta.tobytes():
+            self.value_gradient_and_curvature(theta)
+        assert self._curved is not None
+        data = self._data.slice
         start = time.perf_counter()
-        total = data.second_order(self._at(theta, self._loss), self._shifts_of["second order"])
+        at, along = self._at(theta, self._loss), self.scaling.to_columns(direction, self._intercept)
+        total = data.hessian_product(at, *along, self._curved[1])
         self.compute_seconds += time.perf_counter() - start
-        *rows, ends = np.split(self._means(total, "second order", theta, -2), _ends_of_rows(d))
+        total[:, -1:] = self._weights  # the kernel has only the weighted curvature
+        sums = self._means(total, "product", np.hstack([theta, direction]))
+        d, outputs = data.d, self._outputs
+        product: np.ndarray = self.scaling.from_columns(
+            sums[: (d + 1) * outputs].reshape(d + 1, outputs), self._intercept
+        )
+        product += self.penalty.smooth_gradient(direction)
+        return product
+
+    def value_gradient_and_curvature(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """As `value_and_gradient`, and keeps what `hessian_product` at theta needs: the curvature of every row."""
+        kept = self._curved[1] if self._curved is not None else self._data.slice.curvature(self._outputs)
+        self._curved = None
+        found = self._evaluate(theta, self._data.slice, curvature=kept)
+        self._curved = theta.tobytes(), kept
+        return found
+
+    def _second_order(
+        self, theta: np.ndarray, data: kernels.Slice, loss: kernels.Loss, kind: str
+    ) -> tuple[float, np.ndarray, np.ndarray, float]:
+        """Those of the data term, and the mean curvature of a row in its predictor."""
+        if kind not in self._ready:
+            prepare(self._comm, partial(data.load, "second_order", loss.tile))
+            self._ready.add(kind)
+        if kind not in self._shifts_of:
+            self._shifts_of[kind] = self._second_order_shifts()
+        start, d = time.perf_counter(), data.d
+        total = data.second_order(self._at(theta, loss), self._shifts_of[kind])
+        self.compute_seconds += time.perf_counter() - start
+        *rows, ends = np.split(self._means(total, kind, theta, -2), _ends_of_rows(d))
         residual, value, _, curvature = ends
         # X' S (X 1) and its last row and column, those of the intercept.
         raw = np.empty((d + 1, d + 1))
@@ -151,14 +241,16 @@ class Objective:
         for j, row in enumerate(rows):
             raw[j, j:], raw[j:, j], gradient[j] = row[:-1], row[:-1], row[-1]
         hessian = self.scaling.from_columns(self.scaling.from_columns(raw, self._intercept).T, self._intercept)
-        hessian[np.arange(d), np.arange(d)] += self._penalty.curvature
-        return *self._penalised(theta, float(value), self.scaling.from_columns(gradient, self._intercept)), hessian
+        return float(value), self.scaling.from_columns(gradient, self._intercept), hessian, float(curvature)
 
     def _penalised(self, theta: np.ndarray, value: float, gradient: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient of the data term with those of the penalty added."""
-        penalised = theta[: self._data.slice.d]
-        gradient[: len(penalised)] += self._penalty.gradient(penalised)
-        return value + self._penalty.value(penalised), gradient
+        """Value and gradient of the data term with those of the smooth penalty added."""
+        return value + self.penalty.smooth_value(theta), gradient + self.penalty.smooth_gradient(theta)
+
+    @staticmethod
+    def _linear(data: kernels.Slice) -> tuple[kernels.Slice, kernels.Loss]:
+        """Rows and loss of which the Hessian, at any theta, is X'WX / sum(w), and the gradient that times theta."""
+        return replace(data, y=np.zeros_like(data.y[:, :1]), offset=data.offset[:0]), kernels.LOSSES["squared"]
 
     def smoothness(self, tolerance: float = 1e-3, most_passes: int = 50) -> Smoothness:
         """Bound the curvature: power iteration on X'WX / sum(w), times the curvature bound of the loss.
@@ -166,9 +258,9 @@ class Objective:
         The product with X'WX is the gradient of the squared loss at y = 0. Power iteration approaches the
         eigenvalue from below, hence the factor 1 + 10 · tolerance.
         """
-        data, loss = self._data, kernels.LOSSES["squared"]
+        data = self._data
+        zero, loss = self._linear(data.slice)
         prepare(self._comm, partial(data.slice.load_gradient, loss.tile, 1), partial(data.slice.load, "row_norms"))
-        zero = replace(data.slice, y=np.zeros_like(data.slice.y[:, :1]), offset=data.slice.offset[:0])
         vector, shifts = uniform(0, (self.shape[0], 1)), self._shifts(np.ones(1))
         eigenvalue, passes = 0.0, 0
         while passes < most_passes:
@@ -184,17 +276,21 @@ class Objective:
         row = self._comm.max(largest)[0] + self._intercept
         if self._loss.curvature is None:
             raise ValueError(f"the curvature of loss {self._loss.name} has no bound")
-        curvature, penalty = self._loss.curvature(*self._parameters), self._penalty.curvature
+        curvature, penalty = self._loss.curvature(*self._parameters), float(self.penalty.l2.max(initial=0.0))
         full = curvature * min(eigenvalue * (1.0 + 10.0 * tolerance), row) + penalty
         return Smoothness(full, curvature * float(row) + penalty, passes + 1)
 
-    def _evaluate(self, theta: np.ndarray, data: kernels.Slice, batches: int = 1) -> tuple[float, np.ndarray]:
-        """F and its gradient on some rows: all, or one of so many mini-batches."""
-        if batches not in self._shifts_of:
+    def _evaluate(
+        self, theta: np.ndarray, data: kernels.Slice, batches: int = 1, curvature: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray]:
+        """Value and gradient on some rows: all, or one of so many mini-batches."""
+        if "gradient" not in self._ready:
             prepare(self._comm, partial(self._data.slice.load_gradient, self._loss.tile, self._outputs))
+            self._ready.add("gradient")
+        if batches not in self._shifts_of:
             self._shifts_of[batches] = self._shifts(self._spread, batches)
-        kind = "all rows" if batches == 1 else "mini-batch"
-        return self._penalised(theta, *self._data_term(theta, data, self._loss, kind, self._shifts_of[batches]))
+        kind, shifts = "all rows" if batches == 1 else "mini-batch", self._shifts_of[batches]
+        return self._penalised(theta, *self._data_term(theta, data, self._loss, kind, shifts, curvature))
 
     def _shifts(self, spread: np.ndarray, batches: int = 1) -> np.ndarray:
         """Where bins of the sums of `_data_term` begin: so that their terms, one a block, lie amid a bin all the time.
@@ -202,29 +298,36 @@ class Objective:
         Else there is at every step some column whose largest term has just crossed into another bin, so that windows
         are wrong and all has to be sent twice. A rough estimate does, with residuals that spread as y does.
         """
-        rows = max(self._data.header.block / batches, 1.0) * self._weight
+        rows = max(self._data.slice.block / batches, 1.0) * self._weight
         gradient = np.outer(self.scaling.magnitude, spread).reshape(-1)
         # A value grows as the residual or as its square.
         return exact.shifts_for(rows * np.concatenate([gradient, spread, spread * np.sqrt(spread), np.ones(1)]))
 
     def _second_order_shifts(self) -> np.ndarray:
         """As `_shifts`, of the sums of `Slice.second_order`; curvatures are of about 1."""
-        rows, d, magnitude = self._data.header.block * self._weight, self._data.slice.d, self.scaling.magnitude
+        rows, d, magnitude = self._data.slice.block * self._weight, self._data.slice.d, self.scaling.magnitude
         spread = float(self._spread[0])
         sums = [np.append(magnitude[j] * magnitude[j:], magnitude[j] * np.array([1.0, spread])) for j in range(d)]
         sums.append(np.array([spread, spread * math.sqrt(spread), 1.0, 1.0]))
         return exact.shifts_for(rows * np.concatenate(sums))
 
     def _data_term(
-        self, theta: np.ndarray, data: kernels.Slice, loss: kernels.Loss, kind: str, shifts: np.ndarray
+        self,
+        theta: np.ndarray,
+        data: kernels.Slice,
+        loss: kernels.Loss,
+        kind: str,
+        shifts: np.ndarray,
+        curvature: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray]:
         """Weighted mean of the loss and its gradient in theta (p, K): the compute, then the one Allreduce.
 
-        kind : names sums whose sizes are alike.  shifts : of the sums, as from `_shifts`.
+        kind : names sums whose sizes are alike.  shifts : of the sums, as from `_shifts`.  curvature : receives that of
+        every row.
         """
         d, outputs = data.d, theta.shape[1]
         start = time.perf_counter()
-        total = data.value_gradient(self._at(theta, loss), shifts=shifts)
+        total = data.value_gradient(self._at(theta, loss), curvature, shifts)
         self.compute_seconds += time.perf_counter() - start
         sums = self._means(total, kind, theta)
         gradient, values = sums[: (d + 1) * outputs].reshape(d + 1, outputs), sums[(d + 1) * outputs : -1]
@@ -271,6 +374,24 @@ class Objective:
 def outputs_of(data: Dataset, loss: kernels.Loss) -> int:
     """Columns of theta: one for each class, or for each column of y."""
     return len(data.classes) if loss.target == "classes" else int(data.slice.y.shape[1])
+
+
+def cost_of(data: Dataset, loss: kernels.Loss, shape: tuple[int, int], kinks: bool) -> Shape:
+    """What passes over a dataset cost, with theta of a shape."""
+    header, d, (p, outputs) = data.header, data.slice.d, shape
+    share = d / header.d
+    numbers = share * (header.d if header.stored is None else header.stored / header.n)
+    return Shape(
+        n=header.n,
+        d=d,
+        outputs=outputs,
+        block=data.slice.block,
+        bytes=share * header.bytes,
+        numbers=numbers,
+        p=p,
+        quadratic=loss.name == "squared",
+        kinks=kinks,
+    )
 
 
 def _ends_of_rows(d: int) -> np.ndarray:

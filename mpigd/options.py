@@ -51,12 +51,26 @@ class Train:
     smoothing: float = 0.1
     """Width, in units of y, over which the kinks of quantile and epsilon-insensitive are rounded."""
 
-    solver: Literal["auto", "newton", "lbfgs", "nesterov", "gd", "sgd"] = "auto"
-    """Newton's method (theta of one column), limited-memory BFGS, accelerated gradient descent, gradient descent, or
-    its stochastic form on mini-batches; auto is newton for few columns, else lbfgs, and says why."""
+    solver: Literal["auto", "direct", "newton", "newton-cg", "lbfgs", "prox-newton", "nesterov", "gd", "sgd"] = "auto"
+    """Normal equations (squared loss), Newton's method, in a trust region by conjugate gradients, limited-memory BFGS,
+    Newton's method for l1 and bounds, accelerated gradient descent, gradient descent, or its stochastic form on
+    mini-batches; auto takes the one that should be fastest, and says why."""
 
     l2: float = 0.0
     """Strength of the penalty (l2 / 2) ||theta||^2; the intercept is not penalised."""
+
+    l1: float = 0.0
+    """Strength of the penalty l1 ||theta||_1, which makes coefficients zero; with l2 it is the elastic net."""
+
+    group: str | None = None
+    """Name of a dataset (columns) of whole numbers, the group of each column: l1 then acts on the norm of each group,
+    times the root of its size, so that whole groups are zero."""
+
+    lower: float | None = None
+    """Least value of every coefficient but the intercept; 0 for coefficients that are not negative."""
+
+    upper: float | None = None
+    """Largest value of every coefficient but the intercept."""
 
     intercept: bool = True
     """Fit an intercept."""
@@ -65,8 +79,9 @@ class Train:
     """Give columns mean 0 and variance 1 for the fit; without an intercept, variance 1 only. The penalty
     then acts on the standardised columns; coefficients are reported for the original ones."""
 
-    learning_rate: float | Literal["auto"] = "auto"
-    """Step size of nesterov, gd and sgd; auto takes it from the largest eigenvalue of a bound of the Hessian."""
+    learning_rate: float | Literal["auto", "backtracking", "barzilai-borwein"] = "auto"
+    """Step size of nesterov, gd and sgd; auto takes it from the largest eigenvalue of a bound of the Hessian. The last
+    two find it at every step of gd."""
 
     schedule: Literal["auto", "constant", "1/t", "cosine"] = "auto"
     """How the learning rate of gd and sgd falls, t in epochs; auto is constant for gd, cosine for sgd."""
@@ -89,6 +104,13 @@ class Train:
     """Exact sums give the same bits on any number of ranks; fast ones send a third of the bytes, and the last
     digits depend on ranks, threads and MPI."""
 
+    init: Path | None = None
+    """A model.h5, or run directory, to begin at instead of zero."""
+
+    path: int = 1
+    """Fit for so many strengths of the penalty, falling from where nothing is left of the coefficients to the one that
+    is given, each from where the one before ended. The model is that of the last; all are in its group 'path'."""
+
     max_passes: float = 1000.0
     """Stop after reading all rows this often, evaluations included."""
 
@@ -99,7 +121,7 @@ class Train:
     """Stop when the objective changes relatively by less than this between records; 0 is never."""
 
     seed: int = 0
-    """Of the choice of mini-batches, and of the part of the rows on which newton and lbfgs begin."""
+    """Of the choice of mini-batches, and of the parts of the rows that a fit begins on or is preconditioned by."""
 
     x: str = "X"
     """Name of the dataset with the columns."""
@@ -115,16 +137,36 @@ class Train:
     """Print one JSON object on standard output and nothing else there."""
 
     def __post_init__(self) -> None:
-        _require(self.l2 >= 0.0 and math.isfinite(self.l2), "--l2", self.l2, "a number ≥ 0")
+        _require(0.0 <= self.l2 < math.inf, "--l2", self.l2, "a number ≥ 0")
+        _require(0.0 <= self.l1 < math.inf, "--l1", self.l1, "a number ≥ 0")
+        low, high = self.bounds
+        _require(low < high, "--lower and --upper", f"{low:g}, {high:g}", "the first to be less")
+        _require(self.group is None or self.l1 > 0.0, "--group", self.group, "--l1, the strength, too")
+        _require(self.group is None or (low, high) == (-math.inf, math.inf), "--group", self.group, "no bounds with it")
         _require(0.0 < self.smoothing < math.inf, "--smoothing", self.smoothing, "a number > 0")
         _require(self.threads >= 1, "--threads", self.threads, "a whole number ≥ 1")
         _require(self.batch_size >= 1, "--batch-size", self.batch_size, "a whole number ≥ 1")
         _require(self.max_passes >= 1, "--max-passes", self.max_passes, "a number ≥ 1")
+        _require(self.path >= 1, "--path", self.path, "a whole number ≥ 1")
+        _require(self.path == 1 or self.l1 + self.l2 > 0.0, "--path", self.path, "--l1 or --l2, the last penalty, too")
         _require(self.tol >= 0.0, "--tol", self.tol, "a number ≥ 0")
         _require(self.tol_objective >= 0.0, "--tol-objective", self.tol_objective, "a number ≥ 0")
         _require(0 <= self.seed < 2**64, "--seed", self.seed, "a whole number from 0 to 2^64 - 1")
         rate = self.learning_rate
-        _require(rate == "auto" or 0.0 < rate < math.inf, "--learning-rate", rate, "auto or a number > 0")
+        _require(isinstance(rate, str) or 0.0 < rate < math.inf, "--learning-rate", rate, "auto or a number > 0")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and largest value of a coefficient."""
+        return (
+            -math.inf if self.lower is None else self.lower,
+            math.inf if self.upper is None else self.upper,
+        )
+
+    @property
+    def kinks(self) -> bool:
+        """Whether the objective has kinks or bounds."""
+        return self.l1 > 0.0 or self.lower is not None or self.upper is not None
 
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, those that are None left out."""

@@ -23,6 +23,18 @@ def norm(a: np.ndarray) -> float:
     return math.sqrt(float(np.sum(a * a)))
 
 
+def falling(largest: float, count: int) -> list[float]:
+    """So many numbers from the largest, above 1, down to 1, evenly in the logarithm, roughly; by products alone."""
+    low, high = 1.0, largest
+    for _ in range(100):
+        ratio = 0.5 * (low + high)
+        if math.prod([ratio] * (count - 1)) > largest:
+            high = ratio
+        else:
+            low = ratio
+    return [largest, *(math.prod([low] * k) for k in range(count - 2, -1, -1))]
+
+
 def digest(*arrays: np.ndarray) -> int:
     """A number below 2^64 that tells arrays of other bytes apart, by accident not by forgery: XXH3."""
     state = xxhash.xxh3_64()

@@ -6,24 +6,27 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, Names, read
-from mpigd.errors import UsageError
-from mpigd.fingerprint import of_data
+from mpigd.dataset import Dataset
+from mpigd.errors import DataError
 from mpigd.history import CONVERGED, Record, Stopping, divergence
 from mpigd.model import Model
-from mpigd.objective import Objective, outputs_of
+from mpigd.objective import Objective
 from mpigd.options import Train
+from mpigd.predict import check_columns, load
+from mpigd.problem import check_loss, check_solver, make_objective, make_solver, read_data
+from mpigd.replicated import falling
 from mpigd.rundir import RunDirectory
-from mpigd.scaling import measure
-from mpigd.solvers import CHOICES, SOLVERS, State, choose
+from mpigd.solvers import ON_A_PART, Newton, State
 from mpigd.solvers.base import Solver
+from mpigd.solvers.choice import LBFGS_STEPS, NEWTON_STEPS
 
 # Called with what is known at a step and an estimate of the fraction of the fit that is done.
 Observer = Callable[[Record, float], None]
@@ -86,13 +89,6 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
     return fit_into(comm, read_data(comm, options), options, directory, observers, begin)
 
 
-def read_data(comm: Comm, options: Train) -> Dataset:
-    """Read the slice of this rank as the options ask for it. A collective."""
-    computing = kernels.Computing(np.dtype(options.arithmetic), options.threads)
-    names = Names(x=options.x, y=options.y)
-    return read(comm, options.data, names, kernels.LOSSES[options.loss].target, computing)
-
-
 def fit_into(
     comm: Comm,
     data: Dataset,
@@ -126,7 +122,7 @@ def fit(
     """Fit a slice that has been read. A collective; writes nothing. begin : perf_counter() at the job's start."""
     begin = time.perf_counter() - data.read_seconds if begin is None else begin
     comm_seconds = comm.seconds
-    fingerprint = of_data(comm, data)
+    fingerprint = data.fingerprint(comm)
     objective = make_objective(comm, data, options)
     with comm.agreement():
         solver, name, why = make_solver(options, data)
@@ -145,8 +141,15 @@ def fit(
             observer(record, fraction)
 
     stopping = Stopping(options.tol, options.tol_objective, options.max_passes)
-    first, state = begin_fit(comm, solver, objective, options.seed if name in CHOICES else None)
-    state, reason = descend(comm, solver, objective, first, state, stopping, observe)
+    if options.init is not None:
+        first, state = begin_at(comm, solver, objective, initial_theta(comm, options.init, data, objective))
+    else:
+        first, state = begin_fit(comm, solver, objective, options.seed if name in ON_A_PART else None)
+    along: list[Along] = []
+    if options.path > 1:
+        state, reason, along = follow(comm, solver, objective, first, state, stopping, observe, options.path)
+    else:
+        state, reason = descend(comm, solver, objective, first, state, stopping, observe)
     measured = seconds()
     coef, intercept = objective.coefficients(state.theta)
     loss, scaling = kernels.LOSSES[options.loss], objective.scaling
@@ -159,54 +162,12 @@ def fit(
         classes=data.classes,
         config=options.to_dict(),
         fit={"theta": state.theta, "gradient": state.gradient, "mean": scaling.mean, "scale": scaling.scale},
+        path=arrays_of(along, several),
     )
     times = dict(zip(measured, comm.max(np.array(list(measured.values()))).tolist(), strict=True))
     fitted = Fit(model, state, reason, comm.size, objective.n, fingerprint, times, name, why)
     model.result.update(fitted.summary())
     return fitted
-
-
-def make_objective(comm: Comm, data: Dataset, options: Train) -> Objective:
-    """The objective that the options ask for. A collective."""
-    return Objective(
-        comm,
-        data,
-        kernels.LOSSES[options.loss],
-        measure(comm, data, centre=options.intercept, standardize=options.standardize),
-        options.l2,
-        options.intercept,
-        options.average,
-        loss_parameter=loss_parameter(options),
-        smoothing=options.smoothing,
-        reduce=options.reduce,
-    )
-
-
-def loss_parameter(options: Train) -> float:
-    """The parameter of the loss: as given, or its default; 0 for a loss that has none."""
-    parameter = kernels.LOSSES[options.loss].parameter
-    if options.loss_parameter is not None:
-        return options.loss_parameter
-    return parameter.default if parameter else 0.0
-
-
-def check_loss(options: Train) -> None:
-    """Raise UsageError where the loss can't be had with the other options."""
-    loss, given = kernels.LOSSES[options.loss], options.loss_parameter
-    if given is not None:
-        if loss.parameter is None:
-            raise UsageError(f"--loss-parameter {given:g}: loss {loss.name} has no parameter")
-        if not loss.parameter.low < given < loss.parameter.high:
-            raise UsageError(
-                f"--loss-parameter {given:g}: {loss.parameter.name} of loss {loss.name} must be above "
-                f"{loss.parameter.low:g} and below {loss.parameter.high:g}"
-            )
-    rated = all("learning_rate" in parameters_of(solver) for solver in likely_solvers(options))
-    if loss.curvature is None and options.learning_rate == "auto" and rated:
-        raise UsageError(
-            f"--learning-rate auto: loss {loss.name} has no bound of its curvature to take it from; "
-            "use --solver newton or lbfgs, which need none, or give a number, and a smaller one if it diverges"
-        )
 
 
 def note_cores(threads: int) -> None:
@@ -221,38 +182,27 @@ def note_cores(threads: int) -> None:
         )
 
 
-def make_solver(options: Train, data: Dataset) -> tuple[Solver, str, str]:
-    """The solver, its name, and why it was chosen: empty if the options say it. UsageError if it can't be had."""
-    outputs = outputs_of(data, kernels.LOSSES[options.loss])
-    name, why = choose(data.header.d, outputs) if options.solver == "auto" else (options.solver, "")
-    if name == "newton" and outputs > 1:
-        raise UsageError(f"--solver newton: there are {outputs} outputs, and newton takes one; use --solver lbfgs")
-    # Defaults of the schedule differ between solvers.
-    given = {key: value for key, value in vars(options).items() if (key, value) != ("schedule", "auto")}
-    solver: Solver = SOLVERS[name](**{key: given[key] for key in parameters_of(name) & given.keys()})
-    return solver, name, why
-
-
-def parameters_of(solver: str) -> set[str]:
-    """Names of the options that a solver has a use for."""
-    return {field.name for field in fields(SOLVERS[solver])}
-
-
-def likely_solvers(options: Train) -> tuple[str, ...]:
-    """The solver that is asked for, or those that auto chooses from."""
-    return CHOICES if options.solver == "auto" else (options.solver,)
-
-
-def check_solver(options: Train) -> None:
-    """Raise UsageError for an option that the solver would pass over."""
-    likely = likely_solvers(options)
-    for option in ("learning_rate", "schedule"):
-        if getattr(options, option) != "auto" and not any(option in parameters_of(solver) for solver in likely):
-            takers = ", ".join(solver for solver in SOLVERS if option in parameters_of(solver))
-            raise UsageError(
-                f"--{option.replace('_', '-')} {getattr(options, option)}: solver {' or '.join(likely)} has none; "
-                f"give --solver, one of {takers}"
+def initial_theta(comm: Comm, path: Path, data: Dataset, objective: Objective) -> np.ndarray:
+    """Theta of a model that was fitted before, to begin at. A collective; DataError if it is of other columns."""
+    model = load(comm, path)
+    check_columns(comm, model, data)
+    coef, intercept = model.columns()
+    theta = objective.scaling.from_coefficients(coef, intercept, objective.shape[0] > len(coef))
+    with comm.agreement():
+        if theta.shape != objective.shape:
+            raise DataError(
+                f"{path}: --init: the model has {theta.shape[1]} output(s), the fit {objective.shape[1]}; "
+                "use a model with the same kind of loss and the same classes"
             )
+    return theta
+
+
+def begin_at(comm: Comm, solver: Solver, objective: Objective, theta: np.ndarray) -> tuple[State, State]:
+    """The state at theta = 0, which tolerances refer to, and the one at theta, if that is better. A collective."""
+    first = solver.init(objective, np.zeros(objective.shape))
+    state = solver.init(objective, theta)
+    begin = state if state.value < first.value else first
+    return first, replace(begin, passes=first.passes + state.passes)
 
 
 def begin_fit(comm: Comm, solver: Solver, objective: Objective, seed: int | None) -> tuple[State, State]:
@@ -262,13 +212,16 @@ def begin_fit(comm: Comm, solver: Solver, objective: Objective, seed: int | None
     the first state then is that part's, and passes over it count by its share.
     """
     zero = np.zeros(objective.shape)
-    one_in = 0 if seed is None else objective.one_in()
+    cost = objective.cost
+    one_in = cost.begins_on
     if seed is None or not one_in:
         first = solver.init(objective, zero)
         return first, first
     part = objective.part(one_in, seed)
-    first = solver.init(part, zero)
-    near, _ = descend(comm, solver, part, first, first, Stopping(NEAR, 0.0, 20.0), lambda state, fraction: None)
+    by_newton = cost.outputs == 1 and NEWTON_STEPS * (cost.hessian + cost.factor) <= LBFGS_STEPS * cost.gradient
+    on_part: Any = Newton() if by_newton else solver
+    first = on_part.init(part, zero)
+    near, _ = descend(comm, on_part, part, first, first, Stopping(NEAR, 0.0, 20.0), lambda state, fraction: None)
     objective.compute_seconds += part.compute_seconds
     state = solver.init(objective, near.theta)
     passes = state.passes + near.passes / one_in
@@ -303,3 +256,56 @@ def descend(
         if reason:
             return state, reason
         state = solver.step(objective, state)
+
+
+class Along(NamedTuple):
+    """One fit of those along a path of penalties, whose strength is relative to the penalty asked for."""
+
+    strength: float
+    objective: float
+    passes: float
+    converged: bool
+    coef: np.ndarray
+    intercept: np.ndarray
+
+
+def arrays_of(along: Sequence[Along], several: bool) -> dict[str, np.ndarray]:
+    """As arrays with one row for each fit; coef (m, d) and intercept (m,), or with outputs last."""
+    arrays = {name: np.array(values) for name, values in zip(Along._fields, zip(*along, strict=True), strict=False)}
+    if along and not several:
+        arrays.update(coef=arrays["coef"][:, :, 0], intercept=arrays["intercept"][:, 0])
+    return arrays
+
+
+def follow(
+    comm: Comm,
+    solver: Solver,
+    objective: Objective,
+    first: State,
+    state: State,
+    stopping: Stopping,
+    observe: Callable[[State, float], None],
+    count: int,
+) -> tuple[State, str, list[Along]]:
+    """Fit for `count` strengths of the penalty, from where it leaves nothing down to the one asked for.
+
+    They fall evenly in the logarithm; each fit begins where the one before has ended. Steps and passes go on counting,
+    and the budget of passes is for each.
+    """
+    along: list[Along] = []
+    reason, steps, passes = "", 0, state.passes
+    slope = getattr(first, "slope", first.gradient)
+    for k, strength in enumerate(falling(objective.penalty.strongest(slope), count)):
+        some = objective.with_penalty(objective.penalty.times(strength))
+        zero = replace(first, gradient=some.penalty.subgradient(np.zeros(objective.shape), slope))
+        begin = solver.init(some, state.theta)
+
+        def note(at: State, fraction: float, k: int = k, steps: int = steps, passes: float = passes) -> None:
+            observe(replace(at, step=steps + at.step, passes=passes + at.passes), (k + fraction) / count)
+
+        state, reason = descend(comm, solver, some, zero, begin, stopping, note)
+        found = objective.coefficients(state.theta)
+        along.append(Along(strength, state.value, state.passes, CONVERGED[reason], *found))
+        steps, passes = steps + state.step, passes + state.passes
+        objective.compute_seconds = some.compute_seconds
+    return replace(state, step=steps, passes=passes), reason, along

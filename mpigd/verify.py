@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mpigd.comm import Comm
 from mpigd.errors import BitsError, DataError, UsageError
-from mpigd.fingerprint import of_data
 from mpigd.model import Model
 from mpigd.options import Train, Verify
 from mpigd.predict import check_columns, load
-from mpigd.train import Observer, fit, make_objective, make_solver, read_data
+from mpigd.problem import make_objective, make_solver, read_data
+from mpigd.train import Observer, fit
 
 # What a model file has to hold of its fit.
 ARRAYS = {"theta", "gradient", "mean", "scale"}
@@ -73,11 +74,11 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
 
     objective = make_objective(comm, data, train)
     theta = model.fit["theta"]
-    value, gradient = make_solver(train, data)[0].evaluate(objective, theta)
+    value, gradient = make_solver(train, data)[0].evaluate(objective, theta, model.result["steps"])
     coef, intercept = objective.coefficients(theta)
     again = fit(comm, data, train, observers) if options.refit else None
     checks = {
-        "data": (again.data_fingerprint if again else of_data(comm, data)) == model.result["data_fingerprint"],
+        "data": (again.data_fingerprint if again else data.fingerprint(comm)) == model.result["data_fingerprint"],
         "standardisation": same(objective.scaling.mean, model.fit["mean"])
         and same(objective.scaling.scale, model.fit["scale"]),
         "coefficients": same(coef, model.coef) and same(intercept, model.intercept),
@@ -96,6 +97,8 @@ def options_of(model: Model, options: Verify) -> Train:
     if lacking or not model.config:
         raise DataError(f"{options.model}: the model does not say where its fit ended; fit it anew with `mpigd train`")
     known = {key: value for key, value in model.config.items() if key not in ("run_dir", "json")}
+    if "init" in known:
+        known["init"] = Path(known["init"])
     try:
         return replace(Train(**known), data=options.data, threads=options.threads)
     except (TypeError, UsageError) as error:

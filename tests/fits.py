@@ -25,7 +25,8 @@ from mpigd.comm import Comm
 from mpigd.history import Record
 from mpigd.options import Train
 from mpigd.predict import score
-from mpigd.train import fit, read_data
+from mpigd.problem import read_data
+from mpigd.train import fit
 
 ROWS, COLUMNS = 777, 9
 # Ways to store the same whole numbers, none of which may change a bit.

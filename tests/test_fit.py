@@ -20,8 +20,9 @@ from mpigd.dataset import read
 from mpigd.errors import DivergenceError
 from mpigd.history import Record
 from mpigd.least_squares import closed_form
-from mpigd.objective import Objective
+from mpigd.objective import Objective, outputs_of
 from mpigd.options import Train
+from mpigd.penalties import penalty
 from mpigd.scaling import measure
 from mpigd.train import Fit, fit
 
@@ -219,7 +220,9 @@ def test_fewer_rows_than_ranks(comm: Comm, write_data: Callable[..., Path], rows
 def make_objective(comm: Comm, path: Path, average="rows", loss="squared", l2: float = 0.0) -> Objective:
     chosen = kernels.LOSSES[loss]
     data = read(comm, path, target=chosen.target)
-    return Objective(comm, data, chosen, measure(comm, data, centre=False, standardize=False), l2, average=average)
+    scaling = measure(comm, data, centre=False, standardize=False)
+    free = penalty(l2, 0.0, scaling.scale, outputs_of(data, chosen), intercept=True)
+    return Objective(comm, data, chosen, scaling, free, average=average)
 
 
 def test_average_over_ranks_is_the_articles_formula(comm: Comm, write_data: Callable[..., Path]) -> None:
@@ -241,7 +244,9 @@ def test_average_over_ranks_is_the_articles_formula(comm: Comm, write_data: Call
 def test_gradient_of_the_objective_by_differences(comm: Comm, loss: str) -> None:
     name = {"squared": "boston", "logistic": "breast_cancer", "softmax": "digits"}[loss]
     data = read(comm, load_table(name).path, target=kernels.LOSSES[loss].target)
-    objective = Objective(comm, data, kernels.LOSSES[loss], measure(comm, data, True), l2=0.2)
+    scaling = measure(comm, data, True)
+    free = penalty(0.2, 0.0, scaling.scale, outputs_of(data, kernels.LOSSES[loss]), intercept=True)
+    objective = Objective(comm, data, kernels.LOSSES[loss], scaling, free)
     theta = np.random.default_rng(7).standard_normal(objective.shape)
     direction = np.random.default_rng(8).standard_normal(objective.shape)
     _, gradient = objective.value_and_gradient(theta)

@@ -28,7 +28,7 @@ FLOORS = [
     {"mpigd.dataset", "mpigd.model", "mpigd.solvers"},
     {"mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics", "mpigd.fingerprint"},
     {"mpigd.rundir"},
-    {"mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
+    {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
     {"mpigd.demo"},
     {"mpigd.console", "mpigd.cli"},
     {"mpigd.__main__"},

@@ -252,8 +252,11 @@ def test_second_order_equals_numpy(problem: Problem) -> None:
     check_second_order(problem, exact.rounded(problem.slice().second_order(problem.at)))
 
 
+SQUARED = ("float32 in float64", "float32 in float32", "float64 in float64", "csr float32 int32 in float64")
+
+
 @pytest.mark.parametrize("d", [1, 7, 30, 45])
-@pytest.mark.parametrize("stored", ["float32 in float64", "float32 in float32", "float64 in float64"])
+@pytest.mark.parametrize("stored", SQUARED)
 @pytest.mark.parametrize("block", [16, 64, 1024])
 def test_second_order_with_full_and_partial_blocks_of_columns(d: int, stored: str, block: int) -> None:
     rng = np.random.default_rng(d)
@@ -363,16 +366,29 @@ def test_gathered_rows_give_their_own_sums(problem: Problem, data: st.DataObject
 
 
 @given(problem=problems(losses=["logistic", "softmax"]), data=st.data())
-def test_blocks_that_are_copied_give_their_own_sums(problem: Problem, data: st.DataObject) -> None:
-    """Some blocks and the others are all of them, but for a last one that is not full."""
-    rows, full = problem.slice(), len(problem.y) // problem.block
-    picked = np.array(data.draw(st.lists(st.booleans(), min_size=full + 1, max_size=full + 1)))
-    total = rows.of_blocks(picked).value_gradient(problem.at)
-    exact.merge(rows.of_blocks(~picked).value_gradient(problem.at), total)
-    whole = slice(0, full * problem.block)
-    fields = {name: getattr(problem, name) for name in ("X", "y", "weight", "offset")}
-    of_full = replace(problem, **{name: v if v is None else v[whole] for name, v in fields.items()})
-    np.testing.assert_array_equal(exact.rounded(total), exact.rounded(of_full.slice().value_gradient(problem.at)))
+def test_picked_blocks_give_their_own_sums(problem: Problem, data: st.DataObject) -> None:
+    """Some blocks and the others are all of them, with any number of threads."""
+    rows, blocks = problem.slice(), -(-len(problem.y) // problem.block)
+    chosen = np.array(data.draw(st.lists(st.booleans(), min_size=blocks, max_size=blocks)))
+    threads = replace(rows.computing, threads=data.draw(st.integers(1, 4)))
+    total = replace(rows, picked=np.flatnonzero(chosen), computing=threads).value_gradient(problem.at)
+    exact.merge(replace(rows, picked=np.flatnonzero(~chosen)).value_gradient(problem.at), total)
+    np.testing.assert_array_equal(exact.rounded(total), exact.rounded(rows.value_gradient(problem.at)))
+
+
+@given(problem=problems(losses=["logistic", "softmax"]), data=st.data())
+def test_some_columns_are_those_of_the_others_being_zero(problem: Problem, data: st.DataObject) -> None:
+    d = problem.X.shape[1]
+    picked = np.array(sorted(data.draw(st.sets(st.integers(0, d - 1), min_size=1))))
+    at = problem.at
+    coef = np.zeros_like(at.coef)
+    coef[picked] = at.coef[picked]
+    whole = exact.rounded(problem.slice().value_gradient(replace(at, coef=coef)))
+    some = exact.rounded(problem.slice().columns_only(picked).value_gradient(replace(at, coef=coef[picked])))
+    outputs = coef.shape[1]
+    gradient, rest = whole[: d * outputs].reshape(d, outputs)[picked], whole[d * outputs :]
+    exactness = 1e-12 if problem.work == "float64" else 1e-4
+    np.testing.assert_allclose(some, np.append(gradient, rest), rtol=exactness, atol=exactness)
 
 
 @given(problem=problems(), cut=st.integers(0, 10))

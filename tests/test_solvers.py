@@ -18,14 +18,14 @@ from scipy import linalg
 from mpigd.comm import Comm
 from mpigd.errors import UsageError
 from mpigd.history import Record
-from mpigd.objective import Objective
 from mpigd.options import Train
+from mpigd.problem import make_objective, read_data
 from mpigd.sampling import pick
-from mpigd.solvers import choose
+from mpigd.solvers import Shape, choose
 from mpigd.solvers.line_search import DECREASE, FLATTENING, Trial, search
-from mpigd.train import Fit, fit, make_objective, read_data, run
+from mpigd.train import Fit, fit, run
 
-SOLVERS = ("newton", "lbfgs")
+SOLVERS = ("newton", "newton-cg", "lbfgs")
 
 
 def train(comm: Comm, path: Path, observers: Any = (), **options: Any) -> Fit:
@@ -135,7 +135,7 @@ def test_a_fit_that_begins_on_a_part_ends_on_all_rows(
     path = write_data(X=X, y=y)
     options = Train(path, loss="logistic", solver=solver, l2=0.01, standardize=False, tol=1e-9)
     data = read_data(comm, options)
-    one_in = make_objective(comm, data, options).one_in()
+    one_in = make_objective(comm, data, options).cost.begins_on
     assert one_in == 8
     if not alike:  # the part has its labels the other way round
         picked = np.repeat(pick(0, 0, -(-9000 // data.header.block), one_in), data.header.block)[:9000]
@@ -156,10 +156,9 @@ def test_a_fit_that_begins_on_a_part_ends_on_all_rows(
             (A.T * (p * (1.0 - p))) @ A / 9000 + penalty, A.T @ (p - y) / 9000 + penalty @ theta
         )
     np.testing.assert_allclose(np.append(fitted.model.coef, fitted.model.intercept), theta, rtol=1e-6, atol=1e-7)
-    monkeypatch.setattr(Objective, "one_in", lambda self: 0)
+    monkeypatch.setattr(Shape, "begins_on", 0)
     whole = train(comm, path, loss="logistic", solver=solver, l2=0.01, standardize=False, tol=1e-9)
     np.testing.assert_allclose(whole.model.coef, fitted.model.coef, rtol=1e-6)
-    assert whole.state.passes == int(whole.state.passes)
     assert alike == (fitted.state.passes < whole.state.passes)
 
 
@@ -172,7 +171,7 @@ def test_newton_needs_one_output(comm: Comm, shared_path: Path) -> None:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("table", "loss", "wanted"), [("boston", "squared", "newton"), ("digits", "softmax", "lbfgs")])
+@pytest.mark.parametrize(("table", "loss", "wanted"), [("boston", "squared", "direct"), ("digits", "softmax", "lbfgs")])
 def test_auto_says_what_it_took(comm: Comm, table: str, loss: str, wanted: str) -> None:
     fitted = train(comm, load_table(table).path, loss=loss, l2=0.1)
     assert fitted.summary()["solver"] == wanted
@@ -180,9 +179,20 @@ def test_auto_says_what_it_took(comm: Comm, table: str, loss: str, wanted: str) 
     assert fitted.reason == "gradient"
 
 
-def test_auto_goes_by_the_number_of_columns() -> None:
-    assert [choose(d, 1)[0] for d in (1, 28, 90, 200, 5000)] == ["newton", "newton", "newton", "lbfgs", "lbfgs"]
-    assert choose(3, 2)[0] == "lbfgs"
+def shape(n: int, d: int, outputs: int = 1, **others: Any) -> Shape:
+    return Shape(n=n, d=d, outputs=outputs, block=256, bytes=4.0 * n * d, numbers=d, p=d, **others)
+
+
+def test_auto_goes_by_what_solvers_cost() -> None:
+    """Newton's method where there are few rows, what it solves at once where it can, gradients alone beyond."""
+    assert choose(shape(500, 10)).solver == "newton"
+    assert choose(shape(500, 10, quadratic=True)).solver == "direct"
+    tall, wide, huge = shape(2_000_000, 28), shape(100_000, 2_000), shape(100_000, 50_000)
+    assert [(choose(s).solver, choose(s).one_in > 1) for s in (tall, wide)] == [("lbfgs", True)] * 2
+    assert (choose(huge).solver, choose(huge).one_in) == ("lbfgs", 0)
+    assert choose(shape(500, 3, 2)).solver == "lbfgs"
+    assert choose(shape(500, 3, kinks=True)).solver == "prox-newton"
+    assert choose(shape(500, 3, 2, kinks=True)).solver == "nesterov"
 
 
 FUNCTIONS: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {

@@ -21,7 +21,8 @@ from mpigd.errors import DataError
 from mpigd.metrics import regression
 from mpigd.options import Train
 from mpigd.predict import linear_predictor
-from mpigd.train import Fit, fit, read_data
+from mpigd.problem import read_data
+from mpigd.train import Fit, fit
 
 pytestmark = pytest.mark.mpi
 

@@ -16,7 +16,6 @@ from mpigd import dataset
 from mpigd.comm import Comm
 from mpigd.dataset import read
 from mpigd.errors import BitsError, DataError
-from mpigd.fingerprint import of_data
 from mpigd.model import Model
 from mpigd.objective import Objective
 from mpigd.options import Train, Verify
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.mpi
 
 
 def fingerprint(comm: Comm, path: Path, **options: Any) -> str:
-    return of_data(comm, read(comm, path, **options))
+    return read(comm, path, **options).fingerprint(comm)
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 
+from mpigd.penalties import Penalty
 from mpigd.replicated import norm
+from mpigd.solvers.choice import Shape
 
 LearningRate = float | Literal["auto"]
 
@@ -17,7 +19,8 @@ LearningRate = float | Literal["auto"]
 class State:
     """All that a solver needs to make its next step: arrays and numbers. Replicated.
 
-    theta : the coefficients.  gradient : of the objective on all rows, where `value` and it were last found.
+    theta : the coefficients.  gradient : of the objective on all rows, where `value` and it were last found; where the
+    penalty has a kink or theta is at a bound, the shortest subgradient.
     step, passes : updates of theta and reads of all rows so far, evaluations included.
     setup_passes : reads of all rows before the first step that found the learning rate.
     learning_rate : of the next step before its schedule.
@@ -61,9 +64,14 @@ class Function(Protocol):
     """What a solver asks of an objective; `mpigd.objective.Objective` is one."""
 
     n: int
+    penalty: Penalty
+
+    @property
+    def cost(self) -> Shape:
+        """What evaluating it costs."""
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """On all rows."""
+        """Of the smooth part on all rows."""
 
     def batch_count(self, batch_size: int) -> int:
         """Mini-batches of about that size in an epoch."""
@@ -76,6 +84,18 @@ class Function(Protocol):
     def second_order(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """On all rows, with the Hessian (p, p)."""
 
+    def metric(self, theta: np.ndarray, one_in: int, seed: int) -> tuple[np.ndarray, float]:
+        """An estimate (p, p) of the Hessian of each output from one of so many blocks, and the passes that took."""
+
+    def value_gradient_and_curvature(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """As `value_and_gradient`, so that Hessian products at theta are cheap."""
+
+    def hessian_product(self, theta: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        """The Hessian at theta times a direction, both (p, K)."""
+
+    def rows(self, picked: np.ndarray) -> Function:
+        """As a function of some rows of theta, the others being zero."""
+
     def column_squares(self) -> np.ndarray:
         """Mean squares of what each row of theta is multiplied with, (p, 1)."""
 
@@ -83,32 +103,47 @@ class Function(Protocol):
         """Curvature bounds."""
 
 
+@dataclass(frozen=True)
+class CompositeState(State):
+    """A state of a solver that can do with kinks and bounds. slope : gradient of the smooth part at theta."""
+
+    slope: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+def evaluate(objective: Function, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """The objective at theta, the gradient of its smooth part, and its shortest subgradient. One pass."""
+    value, slope = objective.value_and_gradient(theta)
+    return value + objective.penalty.value(theta), slope, objective.penalty.subgradient(theta, slope)
+
+
 def start(
     objective: Function, theta: np.ndarray, learning_rate: LearningRate, curvature: Callable[[Smooth], float]
-) -> State:
-    """The state at theta, with the learning rate given or 1 / curvature for "auto"."""
+) -> CompositeState:
+    """The state at theta, or where bounds let it be, with the learning rate given or 1 / curvature for "auto"."""
     setup_passes = 0
     if learning_rate == "auto":
         smooth = objective.smoothness()
         setup_passes = smooth.passes
         learning_rate = 1.0 / max(curvature(smooth), np.finfo(np.float64).tiny)
-    value, gradient = objective.value_and_gradient(theta)
-    return State(theta, value, gradient, 0, 1.0, learning_rate, setup_passes)
+    theta = objective.penalty.proximal(theta, 0.0)
+    value, slope, gradient = evaluate(objective, theta)
+    return CompositeState(theta, value, gradient, 0, 1.0, learning_rate, setup_passes, slope=slope)
 
 
 class FirstOrder:
     """What solvers share that know value and gradient alone."""
 
-    def evaluate(self, objective: Function, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient at theta, with the bits that a state at theta has."""
-        return objective.value_and_gradient(theta)
+    def evaluate(self, objective: Function, theta: np.ndarray, step: int) -> tuple[float, np.ndarray]:
+        """Value and gradient at theta, with the bits that the state after so many steps has."""
+        value, _, gradient = evaluate(objective, theta)
+        return value, gradient
 
 
 class Solver(Protocol):
     """An algorithm with its parameters: pure functions."""
 
-    def evaluate(self, objective: Function, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient at theta, with the bits that a state at theta has."""
+    def evaluate(self, objective: Function, theta: np.ndarray, step: int) -> tuple[float, np.ndarray]:
+        """Value and gradient at theta, with the bits that the state after so many steps has."""
 
     def init(self, objective: Function, theta: np.ndarray) -> State:
         """The state at the start."""

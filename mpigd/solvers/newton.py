@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from mpigd_kernels import factor
+from mpigd_kernels.factor import factor
 
 from mpigd.replicated import dot
 from mpigd.solvers.base import Function, State
@@ -33,14 +33,14 @@ class Newton:
         value, gradient, hessian = objective.second_order(theta)
         return NewtonState(theta, value, gradient, 0, 1.0, 1.0, hessian=hessian)
 
-    def evaluate(self, objective: Function, theta: np.ndarray) -> tuple[float, np.ndarray]:
+    def evaluate(self, objective: Function, theta: np.ndarray, step: int) -> tuple[float, np.ndarray]:
         """Value and gradient as they come with the Hessian, in another order of additions than alone."""
         return objective.second_order(theta)[:2]
 
     def step(self, objective: Function, state: NewtonState) -> NewtonState:
         """One update of theta."""
         gradient = state.gradient[:, 0]
-        direction = -factor.solve(state.hessian, gradient)[:, None]
+        direction = -factor(state.hessian).solve(gradient)[:, None]
         slope = float(dot(gradient, direction)[0])
         if not slope < 0.0:  # a Hessian that is not positive definite, or none at all
             direction = -state.gradient / max(float(np.max(np.diagonal(state.hessian))), 1.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpigd.solvers.base import FirstOrder, Function, LearningRate, State, start
+from mpigd.solvers.base import CompositeState, FirstOrder, Function, LearningRate, evaluate, start
 from mpigd.solvers.schedules import SCHEDULES
 
 
@@ -31,7 +31,7 @@ class StochasticGradientDescent(FirstOrder):
     batch_size: int = 256
     seed: int = 0
 
-    def init(self, objective: Function, theta: np.ndarray) -> State:
+    def init(self, objective: Function, theta: np.ndarray) -> CompositeState:
         """The state at theta, one pass."""
         n, b = objective.n, min(self.batch_size, objective.n)
         row_share = (n - b) / (b * max(n - 1, 1))
@@ -43,17 +43,18 @@ class StochasticGradientDescent(FirstOrder):
             lambda smooth: (1.0 - row_share) * smooth.full + row_share * smooth.row,
         )
 
-    def step(self, objective: Function, state: State) -> State:
+    def step(self, objective: Function, state: CompositeState) -> CompositeState:
         """One update of theta from one mini-batch."""
         count = objective.batch_count(self.batch_size)
         epoch, index = divmod(state.step, count)
         factor = SCHEDULES[self.schedule](state.step / count, state.passes / self.max_passes)
         _, gradient = objective.batch_value_and_gradient(state.theta, self.seed, epoch, count, index)
-        theta = state.theta - factor * state.learning_rate * gradient
+        rate = factor * state.learning_rate
+        theta = objective.penalty.proximal(state.theta - rate * gradient, rate)
         passes, fresh = state.passes + 1.0 / count, index == count - 1
         state = replace(state, theta=theta, step=state.step + 1, passes=passes, fresh=fresh)
         if fresh:
-            value, gradient = objective.value_and_gradient(theta)
+            value, slope, gradient = evaluate(objective, theta)
             # Rounded, so that an epoch's sum of fractions is exactly one pass.
-            state = replace(state, value=value, gradient=gradient, passes=round(passes) + 1.0)
+            state = replace(state, value=value, slope=slope, gradient=gradient, passes=round(passes) + 1.0)
         return state

@@ -1,0 +1,120 @@
+"""What the options of a fit stand for: the data, the objective, the solver."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import mpigd_kernels as kernels
+import numpy as np
+
+from mpigd.comm import Comm
+from mpigd.dataset import Dataset, Names, read
+from mpigd.errors import UsageError
+from mpigd.objective import Objective, cost_of, outputs_of
+from mpigd.options import Train
+from mpigd.penalties import penalty
+from mpigd.scaling import measure
+from mpigd.solvers import KINKS, ONE_OUTPUT, SEARCHED, SOLVERS, choose, share_for_metric
+from mpigd.solvers.base import Solver
+
+
+def read_data(comm: Comm, options: Train) -> Dataset:
+    """Read the slice of this rank as the options ask for it. A collective."""
+    computing = kernels.Computing(np.dtype(options.arithmetic), options.threads)
+    names = Names(x=options.x, y=options.y, group=options.group)
+    return read(comm, options.data, names, kernels.LOSSES[options.loss].target, computing)
+
+
+def make_objective(comm: Comm, data: Dataset, options: Train) -> Objective:
+    """The objective that the options ask for. A collective."""
+    scaling = measure(comm, data, centre=options.intercept, standardize=options.standardize)
+    outputs = outputs_of(data, kernels.LOSSES[options.loss])
+    return Objective(
+        comm,
+        data,
+        kernels.LOSSES[options.loss],
+        scaling,
+        penalty(options.l2, options.l1, scaling.scale, outputs, options.intercept, options.bounds, data.header.group),
+        options.intercept,
+        options.average,
+        loss_parameter=loss_parameter(options),
+        smoothing=options.smoothing,
+        reduce=options.reduce,
+    )
+
+
+def loss_parameter(options: Train) -> float:
+    """The parameter of the loss: as given, or its default; 0 for a loss that has none."""
+    parameter = kernels.LOSSES[options.loss].parameter
+    if options.loss_parameter is not None:
+        return options.loss_parameter
+    return parameter.default if parameter else 0.0
+
+
+def check_loss(options: Train) -> None:
+    """Raise UsageError where the loss can't be had with the other options."""
+    loss, given = kernels.LOSSES[options.loss], options.loss_parameter
+    if given is not None:
+        if loss.parameter is None:
+            raise UsageError(f"--loss-parameter {given:g}: loss {loss.name} has no parameter")
+        if not loss.parameter.low < given < loss.parameter.high:
+            raise UsageError(
+                f"--loss-parameter {given:g}: {loss.parameter.name} of loss {loss.name} must be above "
+                f"{loss.parameter.low:g} and below {loss.parameter.high:g}"
+            )
+    rated = all("learning_rate" in parameters_of(solver) for solver in likely_solvers(options))
+    if loss.curvature is None and options.learning_rate == "auto" and rated:
+        raise UsageError(
+            f"--learning-rate auto: loss {loss.name} has no bound of its curvature to take it from; "
+            "use --solver newton or lbfgs, which need none, or give a number, and a smaller one if it diverges"
+        )
+
+
+def make_solver(options: Train, data: Dataset) -> tuple[Solver, str, str]:
+    """The solver, its name, and why it was chosen: empty if the options say it. UsageError if it can't be had."""
+    loss = kernels.LOSSES[options.loss]
+    outputs = outputs_of(data, loss)
+    cost = cost_of(data, loss, (data.header.d + options.intercept, outputs), options.kinks)
+    chosen = choose(replace(cost, quadratic=cost.quadratic and options.path == 1))
+    name, why = (chosen.solver, chosen.why) if options.solver == "auto" else (options.solver, "")
+    if name in ONE_OUTPUT and outputs > 1:
+        raise UsageError(f"--solver {name}: there are {outputs} outputs, and {name} takes one; use --solver lbfgs")
+    # Defaults of the schedule differ between solvers.
+    given = {key: value for key, value in vars(options).items() if (key, value) != ("schedule", "auto")}
+    given["one_in"] = share_for_metric(cost)
+    solver: Solver = SOLVERS[name](**{key: given[key] for key in parameters_of(name) & given.keys()})
+    return solver, name, why
+
+
+def parameters_of(solver: str) -> set[str]:
+    """Names of the options that a solver has a use for."""
+    return {field.name for field in fields(SOLVERS[solver])}
+
+
+def likely_solvers(options: Train) -> tuple[str, ...]:
+    """The solver that is asked for, or those that auto chooses from."""
+    if options.solver != "auto":
+        return (options.solver,)
+    return ("prox-newton", "nesterov") if options.kinks else ("direct", "newton", "lbfgs")
+
+
+def check_solver(options: Train) -> None:
+    """Raise UsageError for an option that the solver would pass over."""
+    likely = likely_solvers(options)
+    if options.kinks and options.solver not in ("auto", *KINKS):
+        raise UsageError(
+            f"--solver {options.solver}: --l1, --lower and --upper need one that can do with kinks: {', '.join(KINKS)}"
+        )
+    if options.solver == "direct" and options.loss != "squared":
+        raise UsageError(f"--solver direct: it solves the equations of the squared loss; for {options.loss} use newton")
+    if options.solver == "direct" and options.path > 1:
+        raise UsageError("--path: solver direct gains nothing from where it begins; use another one")
+    if options.learning_rate in SEARCHED and options.solver != "gd":
+        raise UsageError(f"--learning-rate {options.learning_rate}: --solver gd alone searches for it")
+    for option in ("learning_rate", "schedule"):
+        if getattr(options, option) != "auto" and not any(option in parameters_of(solver) for solver in likely):
+            takers = ", ".join(solver for solver in SOLVERS if option in parameters_of(solver))
+            raise UsageError(
+                f"--{option.replace('_', '-')} {getattr(options, option)}: solver {' or '.join(likely)} has none; "
+                f"give --solver, one of {takers}"
+            )
