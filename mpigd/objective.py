@@ -23,6 +23,7 @@ import copy
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -37,6 +38,7 @@ from mpigd.penalties import Penalty
 from mpigd.replicated import dot, norm
 from mpigd.sampling import uniform
 from mpigd.scaling import Scaling, spread_of_target
+from mpigd.solvers.base import Batches
 from mpigd.solvers.choice import Shape
 
 DISTINCT = 1e-8  # part of a metric's diagonal that is added to it
@@ -140,17 +142,60 @@ class Objective:
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """F(theta) and its gradient, shape of theta."""
-        return self._evaluate(theta, self._data.slice)
+        return self._evaluate(theta)
 
     def batch_count(self, batch_size: int) -> int:
         """Steps that make one epoch with mini-batches of about batch_size rows over all ranks."""
         return max(round(self.n / batch_size), 1)
 
-    def batch_value_and_gradient(
-        self, theta: np.ndarray, seed: int, epoch: int, count: int, index: int
-    ) -> tuple[float, np.ndarray]:
-        """F and its gradient with the data term of mini-batch `index` (of `count`) of an epoch."""
-        return self._evaluate(theta, self._gather(self._batch_rows(seed, epoch, count)[index]), count)
+    def batch_gradients(self, thetas: Sequence[np.ndarray], batches: Batches) -> list[np.ndarray]:
+        """Gradients of F at some points, the data term being that of some mini-batches; one Allreduce."""
+        rows, (*_, count, which) = self._rows_of(batches), batches
+        shifts = self._shifts_for(max(count // len(which), 1))
+        d, outputs = self._data.slice.d, self._outputs
+        totals: list[np.ndarray] = []
+        start = time.perf_counter()
+        for some in rows:
+            batch = self._data.slice.gather(some)
+            own = [batch.value_gradient(self._at(theta, self._loss), shifts=shifts) for theta in thetas]
+            for other, total in zip(own, totals, strict=False):
+                exact.merge(other, total)
+            totals = totals or own
+        self.compute_seconds += time.perf_counter() - start
+        # All points have the same rows, so that the last sum of weights is that of each.
+        sums = self._means(np.hstack(totals), "mini-batch", np.hstack(thetas)).reshape(len(thetas), -1)
+        found = [own[: (d + 1) * outputs].reshape(d + 1, outputs) for own in sums]
+        return [
+            self.scaling.from_columns(gradient, self._intercept) + self.penalty.smooth_gradient(theta)
+            for gradient, theta in zip(found, thetas, strict=True)
+        ]
+
+    def local_descent(self, theta: np.ndarray, batches: Batches, rate: float, steps: int) -> np.ndarray:
+        """The weighted mean over blocks of where each gets from theta by its own steps; one Allreduce.
+
+        Each step uses an equal part of the rows that the block has in the mini-batches.
+        """
+        rows = np.sort(np.concatenate(self._rows_of(batches)))
+        start = time.perf_counter()
+        weight, terms = self._data.weight, []
+        for own in np.split(rows, np.flatnonzero(np.diff(rows // self._data.slice.block)) + 1):
+            local = theta
+            for k in range(min(steps, len(own))):
+                part = np.ascontiguousarray(own[k::steps])
+                local = self.penalty.proximal(local - rate * self._gradient_of(part, local), rate)
+            total = float(np.sum(weight[own]))
+            terms.append(np.append(total * local.reshape(-1), total))
+        self.compute_seconds += time.perf_counter() - start
+        mean = self._means(exact.of_blocks(np.array(terms)), "local", theta)
+        return mean[:-1].reshape(theta.shape)
+
+    def _gradient_of(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """Gradient of F with some rows of this slice as all of the data term. Not a collective."""
+        d, outputs = self._data.slice.d, self._outputs
+        sums = exact.rounded(self._data.slice.gather(rows).value_gradient(self._at(theta, self._loss)))
+        gradient = sums[: (d + 1) * outputs].reshape(d + 1, outputs) / (sums[-1] if sums[-1] > 0.0 else 1.0)
+        found: np.ndarray = self.scaling.from_columns(gradient, self._intercept) + self.penalty.smooth_gradient(theta)
+        return found
 
     def coefficients(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (d, K) and intercept (K,) on the scale of the original columns."""
@@ -216,7 +261,7 @@ class Objective:
         """As `value_and_gradient`, and keeps what `hessian_product` at theta needs: the curvature of every row."""
         kept = self._curved[1] if self._curved is not None else self._data.slice.curvature(self._outputs)
         self._curved = None
-        found = self._evaluate(theta, self._data.slice, curvature=kept)
+        found = self._evaluate(theta, kept)
         self._curved = theta.tobytes(), kept
         return found
 
@@ -280,17 +325,19 @@ class Objective:
         full = curvature * min(eigenvalue * (1.0 + 10.0 * tolerance), row) + penalty
         return Smoothness(full, curvature * float(row) + penalty, passes + 1)
 
-    def _evaluate(
-        self, theta: np.ndarray, data: kernels.Slice, batches: int = 1, curvature: np.ndarray | None = None
-    ) -> tuple[float, np.ndarray]:
-        """Value and gradient on some rows: all, or one of so many mini-batches."""
+    def _evaluate(self, theta: np.ndarray, curvature: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+        """Value and gradient on all rows."""
         if "gradient" not in self._ready:
             prepare(self._comm, partial(self._data.slice.load_gradient, self._loss.tile, self._outputs))
             self._ready.add("gradient")
+        rows, shifts = self._data.slice, self._shifts_for(1)
+        return self._penalised(theta, *self._data_term(theta, rows, self._loss, "all rows", shifts, curvature))
+
+    def _shifts_for(self, batches: int) -> np.ndarray:
+        """Of the sums of a gradient over all rows, or one of so many mini-batches."""
         if batches not in self._shifts_of:
             self._shifts_of[batches] = self._shifts(self._spread, batches)
-        kind, shifts = "all rows" if batches == 1 else "mini-batch", self._shifts_of[batches]
-        return self._penalised(theta, *self._data_term(theta, data, self._loss, kind, shifts, curvature))
+        return self._shifts_of[batches]
 
     def _shifts(self, spread: np.ndarray, batches: int = 1) -> np.ndarray:
         """Where bins of the sums of `_data_term` begin: so that their terms, one a block, lie amid a bin all the time.
@@ -349,11 +396,12 @@ class Objective:
             sums /= sums[weight]
         return sums
 
-    def _batch_rows(self, seed: int, epoch: int, count: int) -> list[np.ndarray]:
-        """Rows of this slice in every mini-batch of an epoch, ascending; rows of weight zero are in none."""
+    def _rows_of(self, batches: Batches) -> list[np.ndarray]:
+        """Rows of this slice in each of some mini-batches, ascending; rows of weight zero are in none."""
+        seed, epoch, count, which = batches
         key = (seed, epoch, count)
         if self._batches is None:
-            prepare(self._comm, self._data.slice.load_gather)
+            prepare(self._comm, self._load_gather)
         if self._batches is None or self._batches[0] != key:
             start = time.perf_counter()
             part = self._data.part_of_rows(seed, epoch, count)
@@ -362,13 +410,13 @@ class Objective:
             ends = np.searchsorted(part[order], np.arange(count + 1))
             self._batches = key, [order[a:b] for a, b in itertools.pairwise(ends)]
             self.compute_seconds += time.perf_counter() - start
-        return self._batches[1]
+        return [self._batches[1][index] for index in which]
 
-    def _gather(self, picked: np.ndarray) -> kernels.Slice:
-        start = time.perf_counter()
-        batch = self._data.slice.gather(picked)
-        self.compute_seconds += time.perf_counter() - start
-        return batch
+    def _load_gather(self) -> None:
+        """Make ready what gathers mini-batches and computes with them; their tiles have another number of rows."""
+        rows = self._data.slice
+        rows.load_gather()
+        rows.gather(np.zeros(0, np.int64)).load_gradient(self._loss.tile, self._outputs)
 
 
 def outputs_of(data: Dataset, loss: kernels.Loss) -> int:

@@ -51,10 +51,26 @@ class Train:
     smoothing: float = 0.1
     """Width, in units of y, over which the kinks of quantile and epsilon-insensitive are rounded."""
 
-    solver: Literal["auto", "direct", "newton", "newton-cg", "lbfgs", "prox-newton", "nesterov", "gd", "sgd"] = "auto"
-    """Normal equations (squared loss), Newton's method, in a trust region by conjugate gradients, limited-memory BFGS,
-    Newton's method for l1 and bounds, accelerated gradient descent, gradient descent, or its stochastic form on
-    mini-batches; auto takes the one that should be fastest, and says why."""
+    solver: Literal[
+        "auto",
+        "direct",
+        "newton",
+        "newton-cg",
+        "lbfgs",
+        "prox-newton",
+        "nesterov",
+        "gd",
+        "sgd",
+        "adagrad",
+        "rmsprop",
+        "adam",
+        "adamw",
+        "svrg",
+        "saga",
+    ] = "auto"
+    """Auto takes the one that should be fastest, and says why: normal equations (squared loss), Newton's method,
+    limited-memory BFGS, or Newton's method for l1 and bounds. The others: Newton's method by conjugate gradients,
+    accelerated gradient descent, gradient descent, and from sgd on steps on mini-batches."""
 
     l2: float = 0.0
     """Strength of the penalty (l2 / 2) ||theta||^2; the intercept is not penalised."""
@@ -83,11 +99,35 @@ class Train:
     """Step size of nesterov, gd and sgd; auto takes it from the largest eigenvalue of a bound of the Hessian. The last
     two find it at every step of gd."""
 
-    schedule: Literal["auto", "constant", "1/t", "cosine"] = "auto"
-    """How the learning rate of gd and sgd falls, t in epochs; auto is constant for gd, cosine for sgd."""
+    schedule: Literal["auto", "constant", "step", "1/t", "cosine", "dog"] = "auto"
+    """How the learning rate of gd and the stochastic solvers falls: step halves it every ten epochs, 1/t counts epochs,
+    cosine goes over the budget of passes, dog finds it from how far theta has come. Auto is cosine for sgd and adaptive
+    solvers, else constant."""
+
+    warmup: float = 0.0
+    """Epochs in which the learning rate rises, of stochastic solvers."""
 
     batch_size: int = 256
-    """Rows of a mini-batch over all ranks (sgd)."""
+    """Rows of a mini-batch over all ranks."""
+
+    batch_growth: float = 1.0
+    """Factor of the batch size from epoch to epoch."""
+
+    accumulate: int = 1
+    """Mini-batches whose gradients are added up for one step; rows of one at a time are copied."""
+
+    averaging: bool = False
+    """Take the mean of iterates instead of the last one, of stochastic solvers."""
+
+    momentum: float = 0.0
+    """Of sgd: what is left of a step in the next one."""
+
+    nesterov_momentum: bool = False
+    """Add the gradient once more to a step with momentum."""
+
+    local_steps: int = 1
+    """Of sgd: steps that every block of rows goes by itself before the mean over blocks is taken. They share the
+    block's rows of the mini-batch, which should have several for each."""
 
     threads: int = 1
     """Threads of each rank. The result does not depend on it, nor on the number of ranks (but see reduce)."""
@@ -146,6 +186,12 @@ class Train:
         _require(0.0 < self.smoothing < math.inf, "--smoothing", self.smoothing, "a number > 0")
         _require(self.threads >= 1, "--threads", self.threads, "a whole number ≥ 1")
         _require(self.batch_size >= 1, "--batch-size", self.batch_size, "a whole number ≥ 1")
+        _require(1.0 <= self.batch_growth < math.inf, "--batch-growth", self.batch_growth, "a number ≥ 1")
+        _require(self.accumulate >= 1, "--accumulate", self.accumulate, "a whole number ≥ 1")
+        _require(0.0 <= self.warmup < math.inf, "--warmup", self.warmup, "a number ≥ 0")
+        _require(0.0 <= self.momentum < 1.0, "--momentum", self.momentum, "a number ≥ 0 and < 1")
+        _require(self.momentum > 0.0 or not self.nesterov_momentum, "--nesterov-momentum", "", "--momentum, too")
+        _require(self.local_steps >= 1, "--local-steps", self.local_steps, "a whole number ≥ 1")
         _require(self.max_passes >= 1, "--max-passes", self.max_passes, "a number ≥ 1")
         _require(self.path >= 1, "--path", self.path, "a whole number ≥ 1")
         _require(self.path == 1 or self.l1 + self.l2 > 0.0, "--path", self.path, "--l1 or --l2, the last penalty, too")

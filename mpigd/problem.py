@@ -14,8 +14,14 @@ from mpigd.objective import Objective, cost_of, outputs_of
 from mpigd.options import Train
 from mpigd.penalties import penalty
 from mpigd.scaling import measure
-from mpigd.solvers import KINKS, ONE_OUTPUT, SEARCHED, SOLVERS, choose, share_for_metric
+from mpigd.solvers import KINKS, ONE_OUTPUT, RATED, SEARCHED, SOLVERS, choose, share_for_metric
 from mpigd.solvers.base import Solver
+
+# Options that not every solver has a use for.
+OF_SOME = (
+    *("learning_rate", "schedule", "warmup", "batch_size", "batch_growth", "accumulate", "averaging"),
+    *("momentum", "nesterov_momentum", "local_steps"),
+)
 
 
 def read_data(comm: Comm, options: Train) -> Dataset:
@@ -62,7 +68,7 @@ def check_loss(options: Train) -> None:
                 f"--loss-parameter {given:g}: {loss.parameter.name} of loss {loss.name} must be above "
                 f"{loss.parameter.low:g} and below {loss.parameter.high:g}"
             )
-    rated = all("learning_rate" in parameters_of(solver) for solver in likely_solvers(options))
+    rated = options.schedule != "dog" and all(solver in RATED for solver in likely_solvers(options))
     if loss.curvature is None and options.learning_rate == "auto" and rated:
         raise UsageError(
             f"--learning-rate auto: loss {loss.name} has no bound of its curvature to take it from; "
@@ -111,8 +117,13 @@ def check_solver(options: Train) -> None:
         raise UsageError("--path: solver direct gains nothing from where it begins; use another one")
     if options.learning_rate in SEARCHED and options.solver != "gd":
         raise UsageError(f"--learning-rate {options.learning_rate}: --solver gd alone searches for it")
-    for option in ("learning_rate", "schedule"):
-        if getattr(options, option) != "auto" and not any(option in parameters_of(solver) for solver in likely):
+    if options.schedule == "dog" and (options.solver == "gd" or options.learning_rate != "auto"):
+        raise UsageError("--schedule dog: it needs a stochastic solver, and no --learning-rate")
+    if options.local_steps > 1 and options.momentum:
+        raise UsageError("--local-steps: blocks go by themselves without --momentum")
+    defaults = {field.name: field.default for field in fields(Train)}
+    for option in OF_SOME:
+        if getattr(options, option) != defaults[option] and not any(option in parameters_of(name) for name in likely):
             takers = ", ".join(solver for solver in SOLVERS if option in parameters_of(solver))
             raise UsageError(
                 f"--{option.replace('_', '-')} {getattr(options, option)}: solver {' or '.join(likely)} has none; "

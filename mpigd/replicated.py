@@ -23,16 +23,26 @@ def norm(a: np.ndarray) -> float:
     return math.sqrt(float(np.sum(a * a)))
 
 
+def power(base: float, exponent: int) -> float:
+    """A whole power by products alone: a library's last bit depends on the processor. Infinite where it overflows."""
+    result = 1.0
+    while exponent:
+        if exponent % 2:
+            result *= base
+        base, exponent = base * base, exponent // 2
+    return result
+
+
 def falling(largest: float, count: int) -> list[float]:
     """So many numbers from the largest, above 1, down to 1, evenly in the logarithm, roughly; by products alone."""
     low, high = 1.0, largest
     for _ in range(100):
         ratio = 0.5 * (low + high)
-        if math.prod([ratio] * (count - 1)) > largest:
+        if power(ratio, count - 1) > largest:
             high = ratio
         else:
             low = ratio
-    return [largest, *(math.prod([low] * k) for k in range(count - 2, -1, -1))]
+    return [largest, *(power(low, k) for k in range(count - 2, -1, -1))]
 
 
 def digest(*arrays: np.ndarray) -> int:

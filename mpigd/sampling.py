@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-_LAST = 2**64 - 1  # a block number that no block has
+_LAST = 2**64 - 1  # a block number that no block has; nor the one before
 
 
 def _stream(seed: int, epoch: int, block: int) -> np.random.Philox:
@@ -27,6 +27,11 @@ def uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     raw = _stream(seed, 0, _LAST).random_raw(math.prod(shape))
     result: np.ndarray = (raw >> np.uint64(11)).reshape(shape) * 2.0**-53 - 0.5
     return result
+
+
+def shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The numbers 0 … count - 1 in an order drawn for an epoch, (count,) int64."""
+    return np.argsort(_stream(seed, epoch, _LAST - 1).random_raw(count), kind="stable")
 
 
 def pick(seed: int, first: int, last: int, one_in: int) -> np.ndarray:

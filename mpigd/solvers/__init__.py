@@ -12,7 +12,7 @@ from mpigd.solvers.newton import Newton
 from mpigd.solvers.newton_cg import NewtonCG
 from mpigd.solvers.prox_newton import ProximalNewton
 from mpigd.solvers.schedules import SCHEDULES
-from mpigd.solvers.sgd import StochasticGradientDescent
+from mpigd.solvers.stochastic import SAGA, SVRG, Adagrad, Adam, AdamW, RMSProp, StochasticGradientDescent
 
 SOLVERS: dict[str, type[Any]] = {
     "direct": Direct,
@@ -23,15 +23,23 @@ SOLVERS: dict[str, type[Any]] = {
     "nesterov": Nesterov,
     "gd": GradientDescent,
     "sgd": StochasticGradientDescent,
+    "adagrad": Adagrad,
+    "rmsprop": RMSProp,
+    "adam": Adam,
+    "adamw": AdamW,
+    "svrg": SVRG,
+    "saga": SAGA,
 }
 ONE_OUTPUT = ("direct", "newton", "prox-newton")  # they form Hessians
-KINKS = ("prox-newton", "nesterov", "gd", "sgd")  # what can do with them, and with bounds
+KINKS = ("prox-newton", "nesterov", "gd", "sgd", "svrg", "saga")  # what can do with them, and with bounds
+RATED = ("nesterov", "gd", "sgd", "svrg", "saga")  # whose rate comes from a bound of the curvature
 ON_A_PART = ("newton", "newton-cg", "lbfgs")  # what may begin on some of the rows
 
 __all__ = [
     "KINKS",
     "ONE_OUTPUT",
     "ON_A_PART",
+    "RATED",
     "SCHEDULES",
     "SEARCHED",
     "SOLVERS",

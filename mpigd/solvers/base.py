@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -13,6 +13,7 @@ from mpigd.replicated import norm
 from mpigd.solvers.choice import Shape
 
 LearningRate = float | Literal["auto"]
+Batches = tuple[int, int, int, tuple[int, ...]]  # seed, epoch, how many mini-batches it has, which of them
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,11 @@ class Function(Protocol):
     def batch_count(self, batch_size: int) -> int:
         """Mini-batches of about that size in an epoch."""
 
-    def batch_value_and_gradient(
-        self, theta: np.ndarray, seed: int, epoch: int, count: int, index: int
-    ) -> tuple[float, np.ndarray]:
-        """On one mini-batch."""
+    def batch_gradients(self, thetas: Sequence[np.ndarray], batches: Batches) -> list[np.ndarray]:
+        """At some points, on some mini-batches."""
+
+    def local_descent(self, theta: np.ndarray, batches: Batches, rate: float, steps: int) -> np.ndarray:
+        """The mean over blocks of where each gets from theta by its own steps."""
 
     def second_order(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """On all rows, with the Hessian (p, p)."""
