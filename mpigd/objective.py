@@ -206,6 +206,13 @@ class Objective:
         spread = self.scaling.spread
         return np.append(spread * spread, np.ones(self.shape[0] - len(spread)))[:, None]
 
+    def rounding(self, theta: np.ndarray) -> np.ndarray:
+        """About what rounding of X'X, before means are taken out of it, does to the Hessian times theta, (p, 1)."""
+        magnitude = self.scaling.magnitude / self.scaling.scale
+        sizes = np.append(magnitude, np.ones(self.shape[0] - len(magnitude)))[:, None]
+        rounding: np.ndarray = np.finfo(np.float64).eps * np.sum(sizes * np.abs(theta)) * sizes
+        return rounding
+
     def second_order(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Value, gradient (p, 1) and Hessian (p, p) at theta (p, 1), in one read of the rows."""
         value, gradient, hessian, _ = self._second_order(theta, self._data.slice, self._loss, "second order")

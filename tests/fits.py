@@ -34,6 +34,7 @@ DENSE = ("float64", "float32", "float16", "int8", "big-endian", "chunked", "comp
 SPARSE = ("sparse", "sparse-float32")
 LONG = ("long", "long-sparse")  # enough rows for a fit to begin on a part of them
 LONG_ROWS, LONG_COLUMNS = 3000, 3
+WIDE_COLUMNS = 400  # enough for a fit to work on some of them
 Case = tuple[str, str, dict[str, Any]]
 
 
@@ -59,6 +60,7 @@ def write_files(directory: Path) -> None:
     """The tables, one file for each way to store them."""
     X, beside = make_table(ROWS, COLUMNS)
     long, beside_long = make_table(LONG_ROWS, LONG_COLUMNS)
+    wide = np.random.default_rng(1).integers(-9, 10, (ROWS, WIDE_COLUMNS)).astype("float32")
     stored: dict[str, tuple[Any, dict[str, Any]]] = {
         **{dtype: (X.astype(dtype), {}) for dtype in ("float64", "float32", "float16", "int8")},
         "big-endian": (X.astype(">f8"), {}),
@@ -67,12 +69,14 @@ def write_files(directory: Path) -> None:
         "sparse": (sparse.csr_array(X.astype("float64")), {}),
         "sparse-float32": (sparse.csr_array(X.astype("float32")), {}),
         "long": (long.astype("float64"), {}),
+        "wide": (wide, {}),
         "long-sparse": (sparse.csr_array(long.astype("float64")), {}),
     }
     for name, (values, layout) in stored.items():
         with h5py.File(directory / f"{name}.h5", "w") as file:
             for key, array in (beside_long if name in LONG else beside).items():
                 file[key] = np.asarray(array, np.float64)
+            file["group"] = np.arange(values.shape[1]) // 2
             if not sparse.issparse(values):
                 file.create_dataset("X", data=values, **layout)
                 continue
@@ -84,7 +88,8 @@ def write_files(directory: Path) -> None:
 def cases() -> Iterator[Case]:
     """Every loss, storage and option that a fit may have, with every solver."""
     for solver in ("gd", "sgd"):
-        base = {"solver": solver, "max_passes": 8.0, "batch_size": 100, "tol": 0.0, "l2": 0.01}
+        base = {"solver": solver, "max_passes": 8.0, "tol": 0.0, "l2": 0.01}
+        base.update({"batch_size": 100} if solver == "sgd" else {})
         for name, loss in kernels.LOSSES.items():
             rate = "auto" if loss.curvature else 1e-3
             yield f"{solver} {name}", "float64", {**base, "loss": name, "learning_rate": rate}
@@ -102,23 +107,53 @@ def cases() -> Iterator[Case]:
         ]
         for other in others:
             yield f"{solver} {other}", "float64", {**base, **other}
-    for solver in ("newton", "lbfgs", "nesterov"):
-        base = {"solver": solver, "max_passes": 8.0, "tol": 0.0, "l2": 0.01}
+    few: dict[str, Any] = {"max_passes": 8.0, "tol": 0.0, "l2": 0.01}
+    for solver in ("newton", "newton-cg", "lbfgs", "nesterov", "prox-newton"):
+        base = {**few, "solver": solver}
         for name, storage in (("squared", "float64"), ("logistic", "float32"), ("logistic", "sparse")):
             yield f"{solver} {name} {storage}", storage, {**base, "loss": name}
         for other in ({"standardize": False}, {"intercept": False}, {"arithmetic": "float32"}):
             yield f"{solver} {other}", "float64", {**base, "loss": "logistic", **other}
     for storage in LONG:
-        for solver in ("newton", "lbfgs"):
+        for solver in ("newton", "newton-cg", "lbfgs", "prox-newton"):
             yield f"{solver} {storage}", storage, {"solver": solver, "loss": "logistic", "l2": 0.01}
     for name, options in (("softmax", {}), ("poisson", {}), ("squared", {"y": "outputs"})):
-        yield f"lbfgs {name} {options}", "float64", {**base, "solver": "lbfgs", "loss": name, **options}
+        for solver in ("lbfgs", "newton-cg"):
+            yield f"{solver} {name} {options}", "float64", {**few, "solver": solver, "loss": name, **options}
+    for options in ({"tol": 0.0}, {"standardize": False, "intercept": False}, {"arithmetic": "float32"}):
+        yield f"direct {options}", "float64", {"solver": "direct", "max_passes": 8.0, **options}
+    for rate in ("backtracking", "barzilai-borwein"):
+        yield f"gd {rate}", "float64", {**few, "solver": "gd", "loss": "logistic", "learning_rate": rate}
+    kinks: list[dict[str, Any]] = [{"l1": 0.02}, {"lower": -0.1, "upper": 0.2}, {"l1": 0.02, "group": "group"}]
+    for kink in kinks:
+        for solver in ("prox-newton", "nesterov", "gd", "sgd", "svrg"):
+            batch = {"batch_size": 100} if solver in ("sgd", "svrg") else {}
+            yield f"{solver} {kink}", "float64", {**few, "solver": solver, "loss": "logistic", **kink, **batch}
+    yield "path", "float64", {**few, "loss": "logistic", "l1": 0.01, "path": 4}
+    yield "wide", "wide", {"l1": 0.1, "tol": 1e-9}
+    stochastic: list[dict[str, Any]] = [
+        *({"solver": solver} for solver in ("adagrad", "rmsprop", "adam", "adamw", "svrg", "saga")),
+        {"solver": "sgd", "momentum": 0.9},
+        {"solver": "sgd", "momentum": 0.9, "nesterov_momentum": True, "warmup": 2.0, "schedule": "step"},
+        {"solver": "sgd", "batch_growth": 1.5, "averaging": True},
+        {"solver": "sgd", "accumulate": 3, "schedule": "dog"},
+        {"solver": "sgd", "local_steps": 3},
+    ]
+    for other in stochastic:
+        for name, storage in (("logistic", "float32"), ("softmax", "sparse")):
+            yield f"{name} {other}", storage, {**few, "loss": name, "batch_size": 100, **other}
 
 
 def some(every: Iterator[Case]) -> Iterator[Case]:
     """One case of each kernel and solver."""
     kept = ("gd squared", "sgd logistic", "gd softmax", "gd logistic sparse", "sgd logistic float16", "gd poisson")
-    kept += ("newton logistic float32", "lbfgs logistic sparse")
+    kept += (
+        "newton logistic float32",
+        "lbfgs logistic sparse",
+        "prox-newton {'l1': 0.02}",
+        "wide",
+        "direct {'tol': 0.0}",
+    )
     return (case for case in every if case[0] in kept)
 
 

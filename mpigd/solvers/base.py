@@ -86,6 +86,9 @@ class Function(Protocol):
     def second_order(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """On all rows, with the Hessian (p, p)."""
 
+    def rounding(self, theta: np.ndarray) -> np.ndarray:
+        """About what rounding does to the Hessian times theta, (p, 1)."""
+
     def metric(self, theta: np.ndarray, one_in: int, seed: int) -> tuple[np.ndarray, float]:
         """An estimate (p, p) of the Hessian of each output from one of so many blocks, and the passes that took."""
 
