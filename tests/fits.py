@@ -123,7 +123,7 @@ def cases() -> Iterator[Case]:
     for options in ({"tol": 0.0}, {"standardize": False, "intercept": False}, {"arithmetic": "float32"}):
         yield f"direct {options}", "float64", {"solver": "direct", "max_passes": 8.0, **options}
     for rate in ("backtracking", "barzilai-borwein"):
-        yield f"gd {rate}", "float64", {**few, "solver": "gd", "loss": "logistic", "learning_rate": rate}
+        yield f"{rate} gd", "float64", {**few, "solver": "gd", "loss": "logistic", "learning_rate": rate}
     kinks: list[dict[str, Any]] = [{"l1": 0.02}, {"lower": -0.1, "upper": 0.2}, {"l1": 0.02, "group": "group"}]
     for kink in kinks:
         for solver in ("prox-newton", "nesterov", "gd", "sgd", "svrg"):
