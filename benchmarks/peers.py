@@ -343,7 +343,7 @@ def measure(name: str, workload: Workload) -> None:
         f"# Peers, {name}: {workload.rows:,} × {workload.columns:,}"
         + (f", {workload.stored} numbers a row" if workload.stored else "")
         + (f", {workload.outputs} classes" if workload.outputs > 1 else "")
-        + f"\n\nMachine: {describe()}. {objective[0].upper() + objective[1:]}, float32 columns. Excess of the objective "
+        + f"\n\nMachine: {describe()}. Objective: {objective}; float32 columns. Excess of the objective "
         f"is relative to its minimum; the one taken for it is at most {truth.bound:.0e} above the true one. Of mpigd, "
         f"medians of {REPEATS} runs. Peers may use both cores.\n\n"
     )

@@ -90,6 +90,8 @@ class Console:
         self._print_coefficients({"coefficient": fit.model})
         self._out.print(f"solver: {fit.solver}" + (f" ({fit.why})" if fit.why else ""), soft_wrap=True)
         self._out.print(_how_it_ended(fit))
+        if fit.note:
+            self._out.print(f"Note: {fit.note}.", soft_wrap=True)
         self._out.print(_split_of_time(fit.times))
         self._out.print(f"Fingerprints: model {fit.model.fingerprint}, data {fit.data_fingerprint}", soft_wrap=True)
         self._out.print(f"Written to {fit.run_dir}", soft_wrap=True)

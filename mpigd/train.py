@@ -30,6 +30,11 @@ from mpigd.solvers.choice import LBFGS_STEPS, NEWTON_STEPS
 
 # Called with what is known at a step and an estimate of the fraction of the fit that is done.
 Observer = Callable[[Record, float], None]
+VANISHED = 1e-3  # of the objective at theta = 0
+SEPARATED = (
+    "the columns tell the classes apart without error: without a penalty there is no minimum, and coefficients grow as "
+    "--tol falls; use --l2"
+)
 NEAR = 1e-3  # tolerance on a part of the rows, whose minimum is not that of all anyway
 
 
@@ -39,6 +44,7 @@ class Fit:
 
     times : the maximum over ranks.  run_dir : where it was written; known to rank 0 alone.
     solver : its name.  why : why it was chosen, empty if it was asked for.
+    note : what a user should know of the answer; empty if nothing.
     """
 
     model: Model
@@ -50,6 +56,7 @@ class Fit:
     times: dict[str, float]
     solver: str
     why: str
+    note: str = ""
     run_dir: str = ""
 
     def summary(self) -> dict[str, Any]:
@@ -58,6 +65,7 @@ class Fit:
         return {
             "solver": self.solver,
             "why": self.why,
+            "note": self.note,
             "objective": state.value,
             "grad_norm": state.gradient_norm,
             "passes": state.passes,
@@ -165,7 +173,8 @@ def fit(
         path=arrays_of(along, several),
     )
     times = dict(zip(measured, comm.max(np.array(list(measured.values()))).tolist(), strict=True))
-    fitted = Fit(model, state, reason, comm.size, objective.n, fingerprint, times, name, why)
+    note = SEPARATED if is_separated(data, objective, first, state) else ""
+    fitted = Fit(model, state, reason, comm.size, objective.n, fingerprint, times, name, why, note)
     model.result.update(fitted.summary())
     return fitted
 
@@ -180,6 +189,12 @@ def note_cores(threads: int) -> None:
             file=sys.stderr,
             flush=True,
         )
+
+
+def is_separated(data: Dataset, objective: Objective, first: State, state: State) -> bool:
+    """Whether the data term has all but vanished, and nothing else holds theta back."""
+    free = objective.penalty.is_smooth and not objective.penalty.l2.any()
+    return free and data.classes.size > 0 and state.value < VANISHED * first.value
 
 
 def initial_theta(comm: Comm, path: Path, data: Dataset, objective: Objective) -> np.ndarray:

@@ -112,7 +112,10 @@ def test_separable_classes_end_in_an_answer(comm: Comm, write_data: Callable[...
     y = (X @ [1.0, 2.0, -1.0] > 0.0).astype(float)
     fitted = train(comm, write_data(X=X, y=y), loss="logistic", solver=solver, max_passes=500.0)
     assert fitted.reason == "gradient"
+    assert "use --l2" in fitted.note
     np.testing.assert_array_equal(fitted.model.predict(X), y)
+    held = train(comm, write_data("held.h5", X=X, y=y), loss="logistic", solver=solver, l2=0.01)
+    assert held.note == ""
 
 
 @pytest.mark.mpi
