@@ -33,6 +33,7 @@ import numpy as np
 from mpigd_kernels import exact
 
 from mpigd.comm import Comm
+from mpigd.compression import Compression, EightBits, TopShare
 from mpigd.dataset import Dataset, prepare
 from mpigd.penalties import Penalty
 from mpigd.replicated import dot, norm
@@ -44,7 +45,7 @@ from mpigd.solvers.choice import Shape
 DISTINCT = 1e-8  # part of a metric's diagonal that is added to it
 
 Average = Literal["rows", "ranks"]
-Reduce = Literal["exact", "fast"]
+Reduce = Literal["exact", "fast", "int8", "top-share"]
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ class Objective:
         loss_parameter: float = 0.0,
         smoothing: float = 1.0,
         reduce: Reduce = "exact",
+        top_share: float = 0.01,
     ) -> None:
-        if reduce == "fast":
+        if reduce != "exact":
             data = replace(data, slice=replace(data.slice, computing=replace(data.slice.computing, exactly=False)))
         self._parameters, self._reduce = (loss_parameter, smoothing), reduce
         self._comm, self._data, self._loss, self.scaling = comm, data, loss, scaling
@@ -97,6 +99,10 @@ class Objective:
         self._is_part = False
         # Curvature of every row, and the theta where it was found.
         self._curved: tuple[bytes, np.ndarray] | None = None
+        # Of mini-batches, one for each point where their gradients are found.
+        self._compressed: list[Compression] = []
+        if reduce in ("int8", "top-share"):
+            self._compressed = [EightBits(comm) if reduce == "int8" else TopShare(comm, top_share) for _ in range(2)]
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
         weight = data.weight
         self.n = int(comm.sum(np.array([np.count_nonzero(weight)]))[0])
@@ -162,13 +168,21 @@ class Objective:
                 exact.merge(other, total)
             totals = totals or own
         self.compute_seconds += time.perf_counter() - start
-        # All points have the same rows, so that the last sum of weights is that of each.
-        sums = self._means(np.hstack(totals), "mini-batch", np.hstack(thetas)).reshape(len(thetas), -1)
-        found = [own[: (d + 1) * outputs].reshape(d + 1, outputs) for own in sums]
+        if self._compressed:
+            found = self._compressed_means(totals, np.hstack(thetas))
+        else:  # all points have the same rows, so that the last sum of weights is that of each
+            found = np.split(self._means(np.hstack(totals), "mini-batch", np.hstack(thetas)), len(thetas))
+        found = [own[: (d + 1) * outputs].reshape(d + 1, outputs) for own in found]
         return [
             self.scaling.from_columns(gradient, self._intercept) + self.penalty.smooth_gradient(theta)
             for gradient, theta in zip(found, thetas, strict=True)
         ]
+
+    def _compressed_means(self, totals: list[np.ndarray], theta: np.ndarray) -> list[np.ndarray]:
+        """Sums of gradients, compressed, over those of weights; theta is what all ranks should hold alike."""
+        weights = self._comm.sum_fast(np.ascontiguousarray(totals[0][:, -1:]), theta)
+        compressed = zip(self._compressed, totals, strict=False)
+        return [compression.sum(exact.rounded(total)[:-1]) / weights for compression, total in compressed]
 
     def local_descent(self, theta: np.ndarray, batches: Batches, rate: float, steps: int) -> np.ndarray:
         """The weighted mean over blocks of where each gets from theta by its own steps; one Allreduce.
@@ -395,10 +409,10 @@ class Objective:
         if self._average == "ranks":
             own = exact.rounded(total)
             total = exact.of_blocks((own / own[weight] if own[weight] > 0.0 else own)[None])
-        if self._reduce == "fast":
-            sums = self._comm.sum_fast(total, theta)
-        else:
+        if self._reduce == "exact":
             sums = self._comm.sum_exactly(total, kind, theta)
+        else:
+            sums = self._comm.sum_fast(total, theta)
         if sums[weight] > 0.0:
             sums /= sums[weight]
         return sums

@@ -140,9 +140,13 @@ class Train:
     """Mean over all rows, or the mean over ranks of each rank's mean. The result of 'ranks' depends by its
     formula on the number of ranks."""
 
-    reduce: Literal["exact", "fast"] = "exact"
+    reduce: Literal["exact", "fast", "int8", "top-share"] = "exact"
     """Exact sums give the same bits on any number of ranks; fast ones send a third of the bytes, and the last
-    digits depend on ranks, threads and MPI."""
+    digits depend on ranks, threads and MPI. The others are for mini-batches on slow networks: a twelfth of the bytes,
+    or the largest numbers alone; what is left out is added to the next sum."""
+
+    top_share: float = 0.01
+    """Share of the gradient's numbers that --reduce top-share sends."""
 
     init: Path | None = None
     """A model.h5, or run directory, to begin at instead of zero."""
@@ -186,6 +190,7 @@ class Train:
         _require(0.0 < self.smoothing < math.inf, "--smoothing", self.smoothing, "a number > 0")
         _require(self.threads >= 1, "--threads", self.threads, "a whole number ≥ 1")
         _require(self.batch_size >= 1, "--batch-size", self.batch_size, "a whole number ≥ 1")
+        _require(0.0 < self.top_share <= 1.0, "--top-share", self.top_share, "a number > 0 and ≤ 1")
         _require(1.0 <= self.batch_growth < math.inf, "--batch-growth", self.batch_growth, "a number ≥ 1")
         _require(self.accumulate >= 1, "--accumulate", self.accumulate, "a whole number ≥ 1")
         _require(0.0 <= self.warmup < math.inf, "--warmup", self.warmup, "a number ≥ 0")

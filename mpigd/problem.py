@@ -46,6 +46,7 @@ def make_objective(comm: Comm, data: Dataset, options: Train) -> Objective:
         loss_parameter=loss_parameter(options),
         smoothing=options.smoothing,
         reduce=options.reduce,
+        top_share=options.top_share,
     )
 
 
@@ -119,6 +120,12 @@ def check_solver(options: Train) -> None:
         raise UsageError(f"--learning-rate {options.learning_rate}: --solver gd alone searches for it")
     if options.schedule == "dog" and (options.solver == "gd" or options.learning_rate != "auto"):
         raise UsageError("--schedule dog: it needs a stochastic solver, and no --learning-rate")
+    if options.reduce in ("int8", "top-share"):
+        small = [name for name in SOLVERS if "batch_size" in parameters_of(name)]
+        if options.solver not in small:
+            raise UsageError(f"--reduce {options.reduce}: only gradients of mini-batches: --solver {', '.join(small)}")
+        if options.average == "ranks" or options.local_steps > 1:
+            raise UsageError(f"--reduce {options.reduce}: not with --average ranks, nor with --local-steps")
     if options.local_steps > 1 and options.momentum:
         raise UsageError("--local-steps: blocks go by themselves without --momentum")
     defaults = {field.name: field.default for field in fields(Train)}

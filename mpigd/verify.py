@@ -112,8 +112,8 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 def note(train: Train, model: Model, ranks: int) -> str:
     """Why the bits of a model may differ from those of the same fit elsewhere."""
-    if train.reduce == "fast":
-        return "fitted with --reduce fast: the last digits depend on ranks, threads and MPI"
+    if train.reduce != "exact":
+        return f"fitted with --reduce {train.reduce}: digits depend on ranks, threads and MPI"
     if train.average == "ranks" and model.result["ranks"] != ranks:
         return f"fitted with --average ranks on {model.result['ranks']} ranks, which is another model than on {ranks}"
     return ""

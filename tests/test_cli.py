@@ -212,7 +212,10 @@ def test_truncated_file(tmp_path: Path) -> None:
         (["--loss", "tweedie", "--loss-parameter", "3"], ["--loss-parameter 3", "power of loss tweedie", "below 2"]),
         (["--loss-parameter", "1"], ["--loss-parameter 1", "loss squared has no parameter"]),
         (["--loss", "poisson", "--solver", "gd"], ["--learning-rate auto", "poisson has no bound"]),
-        (["--learning-rate", "0.1"], ["--learning-rate 0.1: solver newton or lbfgs has none", "nesterov, gd, sgd"]),
+        (
+            ["--learning-rate", "0.1"],
+            ["--learning-rate 0.1: solver direct or newton or lbfgs has none", "nesterov, gd, sgd"],
+        ),
         (["--solver", "lbfgs", "--schedule", "1/t"], ["--schedule 1/t: solver lbfgs has none", "gd, sgd"]),
         (["--stanardize"], ["--stanardize", "Did you mean"]),
     ],

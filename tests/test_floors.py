@@ -24,9 +24,9 @@ ROOTS = {
 FLOORS = [
     {"mpigd_kernels", "mpigd_data", "mpigd.errors", "mpigd.options", "mpigd"},
     {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.files"},
-    {"mpigd.comm"},
-    {"mpigd.dataset", "mpigd.model", "mpigd.solvers"},
-    {"mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics", "mpigd.fingerprint"},
+    {"mpigd.comm", "mpigd.compression"},
+    {"mpigd.dataset", "mpigd.fingerprint", "mpigd.model", "mpigd.solvers"},
+    {"mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics"},
     {"mpigd.rundir"},
     {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
     {"mpigd.demo"},

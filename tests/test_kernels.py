@@ -369,7 +369,7 @@ def test_gathered_rows_give_their_own_sums(problem: Problem, data: st.DataObject
 def test_picked_blocks_give_their_own_sums(problem: Problem, data: st.DataObject) -> None:
     """Some blocks and the others are all of them, with any number of threads."""
     rows, blocks = problem.slice(), -(-len(problem.y) // problem.block)
-    chosen = np.array(data.draw(st.lists(st.booleans(), min_size=blocks, max_size=blocks)))
+    chosen = np.array(data.draw(st.lists(st.booleans(), min_size=blocks, max_size=blocks)), bool)
     threads = replace(rows.computing, threads=data.draw(st.integers(1, 4)))
     total = replace(rows, picked=np.flatnonzero(chosen), computing=threads).value_gradient(problem.at)
     exact.merge(replace(rows, picked=np.flatnonzero(~chosen)).value_gradient(problem.at), total)
