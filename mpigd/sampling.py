@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.random import Philox  # numpy loads this part when it is asked for, which takes 8 ms
 
 _LAST = 2**64 - 1  # a block number that no block has; nor the one before
 
 
-def _stream(seed: int, epoch: int, block: int) -> np.random.Philox:
+def _stream(seed: int, epoch: int, block: int) -> Philox:
     # Philox takes a 128-bit key and a 256-bit counter (Salmon et al., "Parallel random numbers: as easy as
     # 1, 2, 3", SC 2011). The low words of the counter are left for the draws within a block.
     key, counter = np.array([seed, epoch], np.uint64), np.array([0, 0, 0, block], np.uint64)
-    return np.random.Philox(key=key, counter=counter)
+    return Philox(key=key, counter=counter)
 
 
 def uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:
