@@ -58,6 +58,61 @@ def test_hessian_is_the_slope_of_the_gradient(
         np.testing.assert_allclose((up - down)[:, 0] / (2 * h), hessian[:, j], rtol=1e-4, atol=1e-2 if kinks else 1e-6)
 
 
+@pytest.mark.mpi
+@pytest.mark.parametrize("setting", [{}, {"standardize": False, "intercept": False}, {"average": "ranks"}])
+@pytest.mark.parametrize("loss", ["logistic", "poisson", "softmax", "squared"])
+def test_hessian_products_are_slopes_of_the_gradient(
+    comm: Comm, write_data: Callable[..., Path], loss: str, setting: dict[str, Any]
+) -> None:
+    """Central differences, also after the objective was evaluated elsewhere; several outputs, too."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 3)) * [1.0, 3.0, 0.2] + [0.0, 2.0, -1.0]
+    y = {"squared": rng.standard_normal((120, 2)), "softmax": rng.integers(0, 3, 120)}.get(loss, rng.integers(0, 2, 120))
+    options = Train(write_data(X=X, y=y, sample_weight=rng.random(120)), loss=loss, l2=0.3, **setting)
+    objective = make_objective(comm, read_data(comm, options), options)
+    theta, direction = (0.3 * rng.standard_normal(objective.shape) for _ in range(2))
+    h = 1e-5
+    up, down = (objective.value_and_gradient(theta + s * direction)[1] for s in (h, -h))
+    objective.value_gradient_and_curvature(theta)
+    found = objective.hessian_product(theta, direction)
+    np.testing.assert_allclose(found, (up - down) / (2 * h), rtol=1e-6, atol=1e-8)
+    objective.value_gradient_and_curvature(2.0 * theta)
+    np.testing.assert_array_equal(objective.hessian_product(theta, direction), found)
+
+
+@pytest.mark.mpi
+def test_a_metric_is_the_hessian_of_its_rows(comm: Comm, write_data: Callable[..., Path]) -> None:
+    """Of all rows but for what keeps it from being singular; of a part near enough; of rare columns half at least."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4000, 4)) * [1.0, 3.0, 0.2, 1.0]
+    X[:, 3] *= np.arange(4000) < 3  # in the first block alone
+    options = Train(write_data(X=X, y=rng.integers(0, 2, 4000)), loss="logistic", l2=0.01, standardize=False)
+    objective = make_objective(comm, read_data(comm, options), options)
+    theta = np.zeros(objective.shape)
+    hessian = objective.second_order(theta)[2]
+    whole, passes = objective.metric(theta, 1, 0)
+    assert passes == 1.0
+    np.testing.assert_allclose(whole, hessian, rtol=1e-6, atol=1e-12)
+    some, passes = objective.metric(theta, 8, 0)
+    assert passes == 0.125
+    scale = np.sqrt(np.outer(np.diagonal(hessian), np.diagonal(hessian)))
+    np.testing.assert_allclose((some / scale)[:3, :3], (hessian / scale)[:3, :3], atol=0.25)
+    assert 0.49 * hessian[3, 3] < some[3, 3] < 20.0 * hessian[3, 3]
+
+
+@pytest.mark.mpi
+def test_a_metric_of_several_outputs(comm: Comm, write_data: Callable[..., Path]) -> None:
+    """X'X / n; for classes times the mean of p (1 - p) where all are equally probable."""
+    rng = np.random.default_rng(0)
+    X, labels = rng.standard_normal((300, 3)), rng.integers(0, 4, 300)
+    path = write_data(X=X, y=labels, three=rng.standard_normal((300, 3)))
+    for loss, y, share in (("softmax", "y", 3 / 16), ("squared", "three", 1.0)):
+        options = Train(path, loss=loss, y=y, intercept=False, standardize=False, l2=0.5)
+        objective = make_objective(comm, read_data(comm, options), options)
+        found, _ = objective.metric(np.zeros(objective.shape), 1, 0)
+        np.testing.assert_allclose(found, share * X.T @ X / 300 + 0.5 * np.eye(3), rtol=1e-6)
+
+
 def hard(name: str) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     X, noise = rng.standard_normal((200, 5)), rng.standard_normal(200)
