@@ -67,7 +67,9 @@ def test_hessian_products_are_slopes_of_the_gradient(
     """Central differences, also after the objective was evaluated elsewhere; several outputs, too."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((120, 3)) * [1.0, 3.0, 0.2] + [0.0, 2.0, -1.0]
-    y = {"squared": rng.standard_normal((120, 2)), "softmax": rng.integers(0, 3, 120)}.get(loss, rng.integers(0, 2, 120))
+    y = {"squared": rng.standard_normal((120, 2)), "softmax": rng.integers(0, 3, 120)}.get(
+        loss, rng.integers(0, 2, 120)
+    )
     options = Train(write_data(X=X, y=y, sample_weight=rng.random(120)), loss=loss, l2=0.3, **setting)
     objective = make_objective(comm, read_data(comm, options), options)
     theta, direction = (0.3 * rng.standard_normal(objective.shape) for _ in range(2))
