@@ -88,6 +88,10 @@ class Console:
 
     def _show_fit(self, fit: Fit) -> None:
         self._print_coefficients({"coefficient": fit.model})
+        if fit.nonzero < fit.model.coef.size:
+            self._out.print(f"{fit.nonzero} of {fit.model.coef.size} coefficients are not zero")
+        if fit.model.path:
+            self._print_path(fit.model.path)
         self._out.print(f"solver: {fit.solver}" + (f" ({fit.why})" if fit.why else ""), soft_wrap=True)
         self._out.print(_how_it_ended(fit))
         if fit.note:
@@ -167,6 +171,18 @@ class Console:
             table.add_row(name, fit.model.fingerprint)
         self._out.print(table)
         self._out.print(f"Written to {outcome.run_dir}", soft_wrap=True)
+
+    def _print_path(self, path: dict[str, Any]) -> None:
+        self._out.print("Fits along the path of penalties, each as many times as strong as the one asked for")
+        table = Table(box=None)
+        for column in ("strength", "not zero", "objective", "passes", "converged"):
+            table.add_column(column, justify="right")
+        counts = (path["coef"].reshape(len(path["strength"]), -1) != 0.0).sum(axis=1)
+        rows = zip(path["strength"], counts, path["objective"], path["passes"], path["converged"], strict=True)
+        for strength, count, objective, passes, converged in rows:
+            ended = "yes" if converged else "no"
+            table.add_row(f"{strength:.4g}", str(count), f"{objective:.8g}", f"{passes:.4g}", ended)
+        self._out.print(table)
 
     def _print_coefficients(self, models: dict[str, Any]) -> None:
         self._out.print("Coefficients, for the original columns")

@@ -66,10 +66,7 @@ class Objective:
     """The objective as a solver sees it: a function of theta, on all rows or on a mini-batch.
 
     theta : (d + 1, K) float64, its last row the intercept; (d, K) without one. Replicated.
-    n : number of rows over all ranks.  shape : of theta.  scaling : of the columns.
-    compute_seconds : time of this rank in kernels so far.
-
-    penalty : of theta, as `mpigd.penalties`.
+    n : number of rows over all ranks.  shape : of theta.  scaling : of the columns.  penalty : of theta.
 
     Every method that evaluates something is a collective and gives every rank the same result.
     """
@@ -109,8 +106,13 @@ class Objective:
         self._weights = exact.of_blocks(weight[:, None], data.slice.block)
         self._weight = float(comm.sum_exactly(self._weights, "weights")[0]) / self.n  # of a row, on average
         self.shape = (data.slice.d + intercept, self._outputs)
-        self.compute_seconds = 0.0
+        self._computed = [0.0]  # shared with what is made of this one
         self._spread = np.ones(self._outputs) if data.classes.size else spread_of_target(comm, data)
+
+    @property
+    def compute_seconds(self) -> float:
+        """Time of this rank in kernels so far, that of parts and of some rows of theta included."""
+        return self._computed[0]
 
     @property
     def cost(self) -> Shape:
@@ -124,7 +126,6 @@ class Objective:
         result = copy.copy(self)
         result._data, result._is_part = self._data.part_of_blocks(seed, one_in), True
         result._batches = result._curved = None
-        result.compute_seconds = 0.0
         return result
 
     def with_penalty(self, penalty: Penalty) -> Objective:
@@ -143,7 +144,6 @@ class Objective:
         result._data, result.scaling = self._data.columns_only(columns), self.scaling.columns(columns)
         result.penalty, result.shape = self.penalty.rows(picked), (len(picked), self.shape[1])
         result._shifts_of, result._batches, result._curved = {}, None, None
-        result.compute_seconds = 0.0
         return result
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -167,7 +167,7 @@ class Objective:
             for other, total in zip(own, totals, strict=False):
                 exact.merge(other, total)
             totals = totals or own
-        self.compute_seconds += time.perf_counter() - start
+        self._computed[0] += time.perf_counter() - start
         if self._compressed:
             found = self._compressed_means(totals, np.hstack(thetas))
         else:  # all points have the same rows, so that the last sum of weights is that of each
@@ -199,7 +199,7 @@ class Objective:
                 local = self.penalty.proximal(local - rate * self._gradient_of(part, local), rate)
             total = float(np.sum(weight[own]))
             terms.append(np.append(total * local.reshape(-1), total))
-        self.compute_seconds += time.perf_counter() - start
+        self._computed[0] += time.perf_counter() - start
         mean = self._means(exact.of_blocks(np.array(terms)), "local", theta)
         return mean[:-1].reshape(theta.shape)
 
@@ -252,8 +252,7 @@ class Objective:
         diagonal = np.diagonal(metric)
         # The second term keeps columns apart that only the part can't tell apart.
         metric[np.diag_indices(len(metric))] += np.maximum(least - diagonal, 0.0) + DISTINCT * diagonal
-        self.compute_seconds += part.compute_seconds if part is not self else 0.0
-        return metric, 1.0 / max(one_in, 1)
+        return metric, 1.0 if part is self else 1.0 / one_in
 
     def hessian_product(self, theta: np.ndarray, direction: np.ndarray) -> np.ndarray:
         """The Hessian at theta times a direction, both (p, K); cheapest where the last gradient was at this theta."""
@@ -268,7 +267,7 @@ class Objective:
         start = time.perf_counter()
         at, along = self._at(theta, self._loss), self.scaling.to_columns(direction, self._intercept)
         total = data.hessian_product(at, *along, self._curved[1])
-        self.compute_seconds += time.perf_counter() - start
+        self._computed[0] += time.perf_counter() - start
         total[:, -1:] = self._weights  # the kernel has only the weighted curvature
         sums = self._means(total, "product", np.hstack([theta, direction]))
         d, outputs = data.d, self._outputs
@@ -297,7 +296,7 @@ class Objective:
             self._shifts_of[kind] = self._second_order_shifts()
         start, d = time.perf_counter(), data.d
         total = data.second_order(self._at(theta, loss), self._shifts_of[kind])
-        self.compute_seconds += time.perf_counter() - start
+        self._computed[0] += time.perf_counter() - start
         *rows, ends = np.split(self._means(total, kind, theta, -2), _ends_of_rows(d))
         residual, value, _, curvature = ends
         # X' S (X 1) and its last row and column, those of the intercept.
@@ -338,7 +337,7 @@ class Objective:
                 break
         start = time.perf_counter()
         largest = np.array([data.slice.largest_row_norm(self.scaling.mean, self.scaling.scale)])
-        self.compute_seconds += time.perf_counter() - start
+        self._computed[0] += time.perf_counter() - start
         row = self._comm.max(largest)[0] + self._intercept
         if self._loss.curvature is None:
             raise ValueError(f"the curvature of loss {self._loss.name} has no bound")
@@ -396,7 +395,7 @@ class Objective:
         d, outputs = data.d, theta.shape[1]
         start = time.perf_counter()
         total = data.value_gradient(self._at(theta, loss), curvature, shifts)
-        self.compute_seconds += time.perf_counter() - start
+        self._computed[0] += time.perf_counter() - start
         sums = self._means(total, kind, theta)
         gradient, values = sums[: (d + 1) * outputs].reshape(d + 1, outputs), sums[(d + 1) * outputs : -1]
         return float(values.sum()), self.scaling.from_columns(gradient, self._intercept)
@@ -430,7 +429,7 @@ class Objective:
             order = np.argsort(part, kind="stable")
             ends = np.searchsorted(part[order], np.arange(count + 1))
             self._batches = key, [order[a:b] for a, b in itertools.pairwise(ends)]
-            self.compute_seconds += time.perf_counter() - start
+            self._computed[0] += time.perf_counter() - start
         return [self._batches[1][index] for index in which]
 
     def _load_gather(self) -> None:

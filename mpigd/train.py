@@ -59,6 +59,11 @@ class Fit:
     note: str = ""
     run_dir: str = ""
 
+    @property
+    def nonzero(self) -> int:
+        """How many coefficients are not zero, intercepts not counted."""
+        return int(np.count_nonzero(self.model.coef))
+
     def summary(self) -> dict[str, Any]:
         """What `train --json` prints, as plain values."""
         state = self.state
@@ -76,6 +81,7 @@ class Fit:
             "learning_rate": state.learning_rate,
             "rows": self.rows,
             "columns": len(self.model.feature_names),
+            "nonzero": self.nonzero,
             "ranks": self.ranks,
             "model_fingerprint": self.model.fingerprint,
             "data_fingerprint": self.data_fingerprint,
@@ -237,7 +243,6 @@ def begin_fit(comm: Comm, solver: Solver, objective: Objective, seed: int | None
     on_part: Any = Newton() if by_newton else solver
     first = on_part.init(part, zero)
     near, _ = descend(comm, on_part, part, first, first, Stopping(NEAR, 0.0, 20.0), lambda state, fraction: None)
-    objective.compute_seconds += part.compute_seconds
     state = solver.init(objective, near.theta)
     passes = state.passes + near.passes / one_in
     if not state.value < first.value:  # the part was not like the rest
@@ -322,5 +327,4 @@ def follow(
         found = objective.coefficients(state.theta)
         along.append(Along(strength, state.value, state.passes, CONVERGED[reason], *found))
         steps, passes = steps + state.step, passes + state.passes
-        objective.compute_seconds = some.compute_seconds
     return replace(state, step=steps, passes=passes), reason, along

@@ -82,9 +82,10 @@ class NewtonCG:
             radius = SHRINK * length
         elif share > GOOD:
             radius = max(radius, GROW * length)
-        if share < ACCEPTED:
-            after = replace(state, stalled=level or not length > 0.0)
-        return replace(after, radius=radius, passes=state.passes + products + 1)
+        passes = state.passes + products + 1
+        if share < ACCEPTED:  # what products need is to be found anew
+            after, passes = replace(state, stalled=level or not length > 0.0), passes + 1
+        return replace(after, radius=radius, passes=passes)
 
     def _solve(
         self,
