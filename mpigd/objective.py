@@ -215,10 +215,25 @@ class Objective:
         """Coefficients (d, K) and intercept (K,) on the scale of the original columns."""
         return self.scaling.to_columns(theta, self._intercept)
 
-    def column_squares(self) -> np.ndarray:
+    def diagonal(self) -> np.ndarray:
+        """An estimate of the Hessian's diagonal, (p, 1), from mean squares of the columns, without a pass."""
+        loss, curvature = self._loss, 1.0
+        if loss.coupled:
+            curvature = self._mean_share
+        elif loss.curvature is not None:
+            curvature = loss.curvature(*self._parameters)
+        return curvature * self._squares + self.penalty.l2
+
+    @property
+    def _squares(self) -> np.ndarray:
         """Mean squares of what each row of theta is multiplied with, (p, 1): scaled columns, and 1 for an intercept."""
         spread = self.scaling.spread
         return np.append(spread * spread, np.ones(self.shape[0] - len(spread)))[:, None]
+
+    @property
+    def _mean_share(self) -> float:
+        """Of classes, the mean of p (1 - p) where all probabilities are equal."""
+        return (self._outputs - 1.0) / self._outputs**2
 
     def rounding(self, theta: np.ndarray) -> np.ndarray:
         """About what rounding of X'X, before means are taken out of it, does to the Hessian times theta, (p, 1)."""
@@ -245,10 +260,9 @@ class Objective:
             (data, loss), kind, theta = self._linear(data), "linear", np.zeros((self.shape[0], 1))
         _, _, metric, curvature = part._second_order(theta, data, loss, kind)
         if self._loss.coupled:
-            share = (self._outputs - 1.0) / self._outputs**2
-            metric, curvature = share * metric, share * curvature
+            metric, curvature = self._mean_share * metric, self._mean_share * curvature
         metric[np.diag_indices(len(metric))] += self.penalty.l2[:, 0]
-        least = 0.5 * curvature * self.column_squares()[:, 0] + self.penalty.l2[:, 0]
+        least = (0.5 * curvature * self._squares + self.penalty.l2)[:, 0]
         diagonal = np.diagonal(metric)
         # The second term keeps columns apart that only the part can't tell apart.
         metric[np.diag_indices(len(metric))] += np.maximum(least - diagonal, 0.0) + DISTINCT * diagonal

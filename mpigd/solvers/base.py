@@ -101,8 +101,8 @@ class Function(Protocol):
     def rows(self, picked: np.ndarray) -> Function:
         """As a function of some rows of theta, the others being zero."""
 
-    def column_squares(self) -> np.ndarray:
-        """Mean squares of what each row of theta is multiplied with, (p, 1)."""
+    def diagonal(self) -> np.ndarray:
+        """An estimate of the Hessian's diagonal, (p, 1)."""
 
     def smoothness(self) -> Smooth:
         """Curvature bounds."""

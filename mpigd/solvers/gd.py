@@ -45,7 +45,7 @@ class GradientDescent(FirstOrder):
         """The state at theta, one pass."""
         rate = self.learning_rate
         if rate == "backtracking" or rate == "barzilai-borwein":
-            rate = 1.0 / max(float(np.sum(objective.column_squares())), np.finfo(np.float64).tiny)
+            rate = 1.0 / max(float(np.sum(objective.diagonal())), np.finfo(np.float64).tiny)
         state = start(objective, theta, rate, lambda smooth: smooth.full)
         return SearchState(**vars(state), values=np.array([state.value]))
 

@@ -16,7 +16,7 @@ from mpigd.solvers.line_search import Trial, search
 class PairsState(State):
     """A state with the last steps and changes of the gradient, each (m, p K), the latest last.
 
-    metric : factor of an estimate of the Hessian of each output, None for mean squares of the columns.
+    metric : factor of an estimate of the Hessian of each output, None for an estimate of the diagonal.
     """
 
     steps: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
@@ -33,7 +33,7 @@ class LimitedMemoryBFGS(FirstOrder):
     `one_in` blocks where the solver begins: a step then costs a pass with the gradient alone and gains nearly what a
     step of Newton's method would (R. Byrd, G. Chin, W. Neveitt, J. Nocedal, "On the use of stochastic Hessian
     information in optimization methods for machine learning", SIAM J. Optim. 21, 2011, section 4). With one_in = 0 it
-    is the mean squares of the columns, so that their units do not matter.
+    is an estimate of the diagonal from the columns' mean squares, so that their units do not matter.
     """
 
     memory: int = 10
@@ -51,7 +51,7 @@ class LimitedMemoryBFGS(FirstOrder):
 
     def step(self, objective: Function, state: PairsState) -> PairsState:
         """One update of theta, nearly always one pass."""
-        direction = -self._product(objective.column_squares(), state).reshape(state.theta.shape)
+        direction = -self._product(objective.diagonal(), state).reshape(state.theta.shape)
         slope = float(dot(state.gradient.reshape(-1), direction.reshape(-1, 1))[0])
 
         def along(step: float) -> Trial[tuple[np.ndarray, np.ndarray]]:
@@ -81,12 +81,12 @@ class LimitedMemoryBFGS(FirstOrder):
             changes=changes[-self.memory :],
         )
 
-    def _product(self, squares: np.ndarray, state: PairsState) -> np.ndarray:
+    def _product(self, diagonal: np.ndarray, state: PairsState) -> np.ndarray:
         """H times the gradient, (p K,)."""
 
         def in_metric(values: np.ndarray) -> np.ndarray:
             of_theta = values.reshape(state.theta.shape)
-            return (state.metric.solve(of_theta) if state.metric else of_theta / squares).reshape(-1)
+            return (state.metric.solve(of_theta) if state.metric else of_theta / diagonal).reshape(-1)
 
         q = state.gradient.reshape(-1)
         pairs = [(s, y, 1.0 / float(dot(s, y[:, None])[0])) for s, y in zip(state.steps, state.changes, strict=True)]

@@ -22,7 +22,7 @@ START = 10.0  # the first radius, in lengths of the metric's own step
 class RegionState(State):
     """A state with the radius of the trust region in the metric, and the norm of the first gradient.
 
-    metric : its factor, None for squares of the columns.
+    metric : its factor, None for an estimate of the diagonal.
     """
 
     radius: float = 0.0
@@ -35,9 +35,9 @@ class NewtonCG:
     """theta <- theta + p, p from conjugate gradients on Hessian · p = -gradient, as far as the region's edge.
 
     T. Steihaug, "The conjugate gradient method and trust regions in large scale optimization", SIAM J. Numer. Anal. 20,
-    1983; preconditioned by the Hessian of one of every `one_in` blocks where the solver begins, or with 0 by the mean
-    squares of the columns. The equations are solved to min(1/2, sqrt(relative gradient)) of the gradient, so that steps
-    converge superlinearly (J. Nocedal, S. Wright, "Numerical optimization", 2006, section 7.1). Products with the
+    1983; preconditioned by the Hessian of one of every `one_in` blocks where the solver begins, or with 0 by an
+    estimate of its diagonal. The equations are solved to min(1/2, sqrt(relative gradient)) of the gradient, so that
+    steps converge superlinearly (J. Nocedal, S. Wright, "Numerical optimization", 2006, section 7.1). Products with the
     Hessian use what the last gradient has kept of each row, and cost a pass each.
     """
 
@@ -124,8 +124,8 @@ class NewtonCG:
 
 def _solver(objective: Function, state: RegionState) -> Callable[[np.ndarray], np.ndarray]:
     """What applies the inverse of the metric."""
-    squares = objective.column_squares()
-    return lambda values: state.metric.solve(values) if state.metric else values / squares
+    diagonal = objective.diagonal()
+    return lambda values: state.metric.solve(values) if state.metric else values / diagonal
 
 
 def _inner(a: np.ndarray, b: np.ndarray) -> float:

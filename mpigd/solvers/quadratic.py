@@ -12,7 +12,7 @@ from mpigd.penalties import Penalty
 from mpigd.replicated import norm
 
 ROUNDS, SWEEPS = 50, 40
-SMALL = 1e-10  # of the subgradient at the start: enough
+SMALL = 1e-5  # of the subgradient at the start: enough, the quadratic being a model only
 
 
 def minimise(matrix: np.ndarray, slope: np.ndarray, theta: np.ndarray, penalty: Penalty) -> np.ndarray:
@@ -26,7 +26,10 @@ def minimise(matrix: np.ndarray, slope: np.ndarray, theta: np.ndarray, penalty: 
     members, starts = penalty.members
     order = np.ascontiguousarray(members)
     lone = len(penalty.strength) == len(theta)
-    curvature = np.array([_largest(matrix, order[a:b]) for a, b in pairwise(starts)])
+    if lone:
+        curvature = np.ascontiguousarray(np.diagonal(matrix)[order])
+    else:
+        curvature = np.array([_largest(matrix, order[a:b]) for a, b in pairwise(starts)])
     low, high = (np.ascontiguousarray(bound[:, 0]) for bound in (penalty.low, penalty.high))
     z, at, scratch = theta[:, 0].copy(), slope[:, 0].copy(), np.empty(len(theta))
     strength = penalty.strength[penalty.group[:, 0]] if lone else np.zeros(0)
@@ -43,7 +46,7 @@ def minimise(matrix: np.ndarray, slope: np.ndarray, theta: np.ndarray, penalty: 
 
 
 def _largest(matrix: np.ndarray, picked: np.ndarray) -> float:
-    """A bound of the largest eigenvalue of some rows and columns; of one the eigenvalue."""
+    """A bound of the largest eigenvalue of some rows and columns."""
     block = matrix[np.ix_(picked, picked)]
     return min(float(np.max(np.sum(np.abs(block), axis=1))), float(np.sum(np.diagonal(block))))
 
