@@ -222,7 +222,8 @@ class Objective:
             curvature = self._mean_share
         elif loss.curvature is not None:
             curvature = loss.curvature(*self._parameters)
-        return curvature * self._squares + self.penalty.l2
+        diagonal: np.ndarray = curvature * self._squares + self.penalty.l2
+        return diagonal
 
     @property
     def _squares(self) -> np.ndarray:
