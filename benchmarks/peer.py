@@ -65,7 +65,13 @@ def snap_ml(problem: Problem, tol: float) -> np.ndarray:
     X, y = problem["X"], problem["y"]
     if problem["loss"] == "squared":
         model = snapml.LinearRegression(
-            penalty="l1", regularizer=problem["l1"] * len(y), tol=tol, max_iter=MANY, fit_intercept=False, n_jobs=CORES
+            penalty="l1",
+            dual=False,
+            regularizer=problem["l1"] * len(y),
+            tol=tol,
+            max_iter=MANY,
+            fit_intercept=False,
+            n_jobs=CORES,
         )
     else:
         model = snapml.LogisticRegression(

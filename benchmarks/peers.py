@@ -75,7 +75,7 @@ WORKLOADS = {
         *(60_000, 784, "softmax"), ("scikit-learn lbfgs", "scikit-learn-intelex", "torch L-BFGS"), outputs=10
     ),
     "sparse": Workload(
-        *(500_000, 50_000, "logistic"), ("scikit-learn lbfgs", "scikit-learn liblinear", "Snap ML", "glum"), stored=75
+        *(500_000, 50_000, "logistic"), ("scikit-learn lbfgs", "scikit-learn liblinear", "Snap ML"), stored=75
     ),
     "lasso": Workload(
         *(100_000, 2_000, "squared"), ("scikit-learn", "Snap ML", "skglm", "adelie", "glum", "HeAT"), l1=0.02, l2=0.0
