@@ -82,7 +82,10 @@ class Shape:
         ratio = math.sqrt(self.p * one_in / self.n)
         if ratio >= 0.9 or self.p > LARGEST_FACTOR:
             return math.inf
-        steps = max(math.log(TO) / math.log(ratio), NEAR if self.quadratic or self.begins_on else FAR)
+        steps, left = 0.0, 1.0
+        while left > TO:  # a logarithm's last bit depends on the processor
+            steps, left = steps + 1.0, left * ratio
+        steps = max(steps, NEAR if self.quadratic or self.begins_on else FAR)
         step = self.gradient + 4.0 * self.p**2 * self.outputs / SOLVING
         return self.hessian / one_in + self.factor + steps * step
 
