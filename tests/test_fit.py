@@ -268,11 +268,13 @@ def test_mini_batches_of_an_epoch_average_to_the_full_gradient(comm: Comm, write
     rng = np.random.default_rng(9)
     objective = make_objective(comm, write_data(X=rng.standard_normal((120, 3)), y=rng.standard_normal(120)))
     theta = rng.standard_normal(objective.shape)
-    batches = [objective.batch_value_and_gradient(theta, 5, 2, 12, index) for index in range(12)]
-    value, gradient = objective.value_and_gradient(theta)
-    assert np.mean([v for v, _ in batches]) == pytest.approx(value, rel=1e-12)
-    np.testing.assert_allclose(np.mean([g for _, g in batches], axis=0), gradient, rtol=1e-10, atol=1e-12)
-    assert np.std([v for v, _ in batches]) > 0.0
+    batches = [objective.batch_gradients((theta,), (5, 2, 12, (index,)))[0] for index in range(12)]
+    _, gradient = objective.value_and_gradient(theta)
+    np.testing.assert_allclose(np.mean(batches, axis=0), gradient, rtol=1e-10, atol=1e-12)
+    assert np.std(batches, axis=0).min() > 0.0
+    # Several at once are their mean, as they have the same number of rows.
+    (together,) = objective.batch_gradients((theta,), (5, 2, 12, (1, 4, 7)))
+    np.testing.assert_allclose(together, np.mean([batches[k] for k in (1, 4, 7)], axis=0), rtol=1e-10, atol=1e-12)
 
 
 def test_a_mini_batch_is_the_same_rows_on_any_number_of_ranks(comm: Comm, write_data: Callable[..., Path]) -> None:

