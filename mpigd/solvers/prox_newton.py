@@ -88,13 +88,15 @@ class ProximalNewton(FirstOrder):
         fall = float(np.sum(state.slope * direction)) + penalty.value(state.theta + direction)
         fall -= penalty.value(state.theta)
         share = 1.0
-        for _ in range(TRIALS if fall < 0.0 else 0):
+        rounding = ROUNDING * abs(state.value)
+        for _ in range(TRIALS if fall < rounding else 0):
             theta = state.theta + share * direction
             value, slope, gradient = evaluate(objective, theta)
             passes += 1
             least = norm(gradient)
-            level = abs(value - state.value) <= ROUNDING * abs(state.value) and least < state.gradient_norm
-            if value <= state.value + DECREASE * share * fall or level:
+            # Where values differ by rounding alone, the subgradient decides.
+            level = abs(value - state.value) <= rounding and least < state.gradient_norm
+            if level or (fall < 0.0 and value <= state.value + DECREASE * share * fall):
                 break
             share *= 0.5
         else:
