@@ -96,10 +96,9 @@ class Objective:
         self._is_part = False
         # Curvature of every row, and the theta where it was found.
         self._curved: tuple[bytes, np.ndarray] | None = None
-        # Of mini-batches, one for each point where their gradients are found.
-        self._compressed: list[Compression] = []
+        self._compressed: Compression | None = None  # for gradients of mini-batches
         if reduce in ("int8", "top-share"):
-            self._compressed = [EightBits(comm) if reduce == "int8" else TopShare(comm, top_share) for _ in range(2)]
+            self._compressed = EightBits(comm) if reduce == "int8" else TopShare(comm, top_share)
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
         weight = data.weight
         self.n = int(comm.sum(np.array([np.count_nonzero(weight)]))[0])
@@ -169,7 +168,7 @@ class Objective:
             totals = totals or own
         self._computed[0] += time.perf_counter() - start
         if self._compressed:
-            found = self._compressed_means(totals, np.hstack(thetas))
+            found = self._compressed_means(self._compressed, totals, np.hstack(thetas))
         else:  # all points have the same rows, so that the last sum of weights is that of each
             found = np.split(self._means(np.hstack(totals), "mini-batch", np.hstack(thetas)), len(thetas))
         found = [own[: (d + 1) * outputs].reshape(d + 1, outputs) for own in found]
@@ -178,11 +177,13 @@ class Objective:
             for gradient, theta in zip(found, thetas, strict=True)
         ]
 
-    def _compressed_means(self, totals: list[np.ndarray], theta: np.ndarray) -> list[np.ndarray]:
-        """Sums of gradients, compressed, over those of weights; theta is what all ranks should hold alike."""
-        weights = self._comm.sum_fast(np.ascontiguousarray(totals[0][:, -1:]), theta)
-        compressed = zip(self._compressed, totals, strict=False)
-        return [compression.sum(exact.rounded(total)[:-1]) / weights for compression, total in compressed]
+    def _compressed_means(
+        self, compression: Compression, totals: list[np.ndarray], theta: np.ndarray
+    ) -> list[np.ndarray]:
+        """The sum of a gradient, compressed, over that of weights; theta is what all ranks should hold alike."""
+        (total,) = totals  # what one sum leaves out is in the next one at the same point
+        weights = self._comm.sum_fast(np.ascontiguousarray(total[:, -1:]), theta)
+        return [compression.sum(exact.rounded(total)[:-1]) / weights]
 
     def local_descent(self, theta: np.ndarray, batches: Batches, rate: float, steps: int) -> np.ndarray:
         """The weighted mean over blocks of where each gets from theta by its own steps; one Allreduce.

@@ -14,7 +14,7 @@ from mpigd.objective import Objective, cost_of, outputs_of
 from mpigd.options import Train
 from mpigd.penalties import penalty
 from mpigd.scaling import measure
-from mpigd.solvers import KINKS, ONE_OUTPUT, RATED, SEARCHED, SOLVERS, choose, share_for_metric
+from mpigd.solvers import COMPRESSIBLE, KINKS, ONE_OUTPUT, RATED, SEARCHED, SOLVERS, choose, share_for_metric
 from mpigd.solvers.base import Solver
 
 # Options that not every solver has a use for.
@@ -121,9 +121,11 @@ def check_solver(options: Train) -> None:
     if options.schedule == "dog" and (options.solver == "gd" or options.learning_rate != "auto"):
         raise UsageError("--schedule dog: it needs a stochastic solver, and no --learning-rate")
     if options.reduce in ("int8", "top-share"):
-        small = [name for name in SOLVERS if "batch_size" in parameters_of(name)]
-        if options.solver not in small:
-            raise UsageError(f"--reduce {options.reduce}: only gradients of mini-batches: --solver {', '.join(small)}")
+        if options.solver not in COMPRESSIBLE:
+            raise UsageError(
+                f"--reduce {options.reduce}: only gradients of mini-batches, and of those not what is a difference of "
+                f"two: --solver {', '.join(COMPRESSIBLE)}"
+            )
         if options.average == "ranks" or options.local_steps > 1:
             raise UsageError(f"--reduce {options.reduce}: not with --average ranks, nor with --local-steps")
     if options.local_steps > 1 and options.momentum:

@@ -33,9 +33,11 @@ SOLVERS: dict[str, type[Any]] = {
 ONE_OUTPUT = ("direct", "newton", "prox-newton")  # they form Hessians
 KINKS = ("prox-newton", "nesterov", "gd", "sgd", "svrg", "saga")  # what can do with them, and with bounds
 RATED = ("nesterov", "gd", "sgd", "svrg", "saga")  # whose rate comes from a bound of the curvature
+COMPRESSIBLE = ("sgd", "adagrad", "rmsprop", "adam", "adamw")  # whose gradients may be sent roughly
 ON_A_PART = ("newton", "newton-cg", "lbfgs")  # what may begin on some of the rows
 
 __all__ = [
+    "COMPRESSIBLE",
     "KINKS",
     "ONE_OUTPUT",
     "ON_A_PART",
