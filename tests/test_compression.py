@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,13 @@ def test_the_largest_numbers_are_sent(comm: Comm) -> None:
 @pytest.mark.parametrize("solver", ["sgd", "adam", "adagrad"])
 @pytest.mark.parametrize("reduce", ["int8", "top-share"])
 def test_fits_end_near_those_with_exact_sums(comm: Comm, reduce: str, solver: str) -> None:
-    """The objective, which is evaluated on all rows without compression."""
+    """All but a twentieth of the way from theta = 0; the objective is evaluated on all rows without compression."""
     options: dict[str, Any] = {"loss": "logistic", "l2": 0.02, "batch_size": 64, "max_passes": 200.0, "tol": 1e-3}
     values = {}
     for way in ("exact", reduce):
         chosen = Train(load_table("breast_cancer").path, solver=solver, reduce=way, top_share=0.3, **options)
         values[way] = fit(comm, read_data(comm, chosen), chosen).state.value
-    assert values[reduce] == pytest.approx(values["exact"], rel=0.1)
+    assert values[reduce] - values["exact"] < 0.05 * (math.log(2.0) - values["exact"])
 
 
 @pytest.mark.mpi
