@@ -128,6 +128,8 @@ def check_solver(options: Train) -> None:
             )
         if options.average == "ranks" or options.local_steps > 1:
             raise UsageError(f"--reduce {options.reduce}: not with --average ranks, nor with --local-steps")
+    if options.solver == "saga" and (options.accumulate > 1 or options.batch_growth != 1.0):
+        raise UsageError("--solver saga: its mini-batches stay the same; leave out --accumulate and --batch-growth")
     if options.local_steps > 1 and options.momentum:
         raise UsageError("--local-steps: blocks go by themselves without --momentum")
     defaults = {field.name: field.default for field in fields(Train)}

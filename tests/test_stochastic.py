@@ -280,3 +280,4 @@ def test_impossible_options(options: dict[str, Any], message: str) -> None:
 def test_options_that_do_not_go_together(comm: Comm, shared_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run(comm, Train(load_table("boston").path, run_dir=shared_path / "run", **options))
+    assert not (shared_path / "run").exists()

@@ -322,8 +322,6 @@ class SAGA(Stochastic):
     def _estimate(
         self, objective: Function, state: StochasticState, count: int, last: int
     ) -> tuple[StochasticState, np.ndarray]:
-        if self.accumulate > 1 or self.batch_growth != 1.0:
-            raise _agreed("--solver saga: its mini-batches stay the same; leave out --accumulate and --batch-growth")
         table, mean = state.table, state.table_mean
         if not table.size:
             if 8 * count * state.theta.size > LARGEST_TABLE:
