@@ -15,6 +15,12 @@ class MpigdError(Exception):
     agreed = False
 
 
+def same_everywhere(error: MpigdError) -> MpigdError:
+    """An error that every rank raises by itself, from what all hold alike: nothing is left to agree on."""
+    error.agreed = True
+    return error
+
+
 class UsageError(MpigdError):
     """An option is unknown, malformed or impossible together with another."""
 

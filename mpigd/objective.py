@@ -157,7 +157,6 @@ class Objective:
         """Gradients of F at some points, the data term being that of some mini-batches; one Allreduce."""
         rows, (*_, count, which) = self._rows_of(batches), batches
         shifts = self._shifts_for(max(count // len(which), 1))
-        d, outputs = self._data.slice.d, self._outputs
         totals: list[np.ndarray] = []
         start = time.perf_counter()
         for some in rows:
@@ -171,10 +170,9 @@ class Objective:
             found = self._compressed_means(self._compressed, totals, np.hstack(thetas))
         else:  # all points have the same rows, so that the last sum of weights is that of each
             found = np.split(self._means(np.hstack(totals), "mini-batch", np.hstack(thetas)), len(thetas))
-        found = [own[: (d + 1) * outputs].reshape(d + 1, outputs) for own in found]
         return [
-            self.scaling.from_columns(gradient, self._intercept) + self.penalty.smooth_gradient(theta)
-            for gradient, theta in zip(found, thetas, strict=True)
+            self._in_theta(own, self._outputs) + self.penalty.smooth_gradient(theta)
+            for own, theta in zip(found, thetas, strict=True)
         ]
 
     def _compressed_means(
@@ -206,11 +204,16 @@ class Objective:
 
     def _gradient_of(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """Gradient of F with some rows of this slice as all of the data term. Not a collective."""
-        d, outputs = self._data.slice.d, self._outputs
         sums = exact.rounded(self._data.slice.gather(rows).value_gradient(self._at(theta, self._loss)))
-        gradient = sums[: (d + 1) * outputs].reshape(d + 1, outputs) / (sums[-1] if sums[-1] > 0.0 else 1.0)
-        found: np.ndarray = self.scaling.from_columns(gradient, self._intercept) + self.penalty.smooth_gradient(theta)
-        return found
+        sums /= sums[-1] if sums[-1] > 0.0 else 1.0
+        gradient = self._in_theta(sums, self._outputs)
+        gradient += self.penalty.smooth_gradient(theta)
+        return gradient
+
+    def _in_theta(self, sums: np.ndarray, outputs: int) -> np.ndarray:
+        """The gradient in theta (p, K) that the first of the sums of `Slice.value_gradient` are in stored columns."""
+        d = self._data.slice.d
+        return self.scaling.from_columns(sums[: (d + 1) * outputs].reshape(d + 1, outputs), self._intercept)
 
     def coefficients(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (d, K) and intercept (K,) on the scale of the original columns."""
@@ -286,10 +289,7 @@ class Objective:
         self._computed[0] += time.perf_counter() - start
         total[:, -1:] = self._weights  # the kernel has only the weighted curvature
         sums = self._means(total, "product", np.hstack([theta, direction]))
-        d, outputs = data.d, self._outputs
-        product: np.ndarray = self.scaling.from_columns(
-            sums[: (d + 1) * outputs].reshape(d + 1, outputs), self._intercept
-        )
+        product = self._in_theta(sums, self._outputs)
         product += self.penalty.smooth_gradient(direction)
         return product
 
@@ -413,8 +413,7 @@ class Objective:
         total = data.value_gradient(self._at(theta, loss), curvature, shifts)
         self._computed[0] += time.perf_counter() - start
         sums = self._means(total, kind, theta)
-        gradient, values = sums[: (d + 1) * outputs].reshape(d + 1, outputs), sums[(d + 1) * outputs : -1]
-        return float(values.sum()), self.scaling.from_columns(gradient, self._intercept)
+        return float(sums[(d + 1) * outputs : -1].sum()), self._in_theta(sums, outputs)
 
     def _at(self, theta: np.ndarray, loss: kernels.Loss) -> kernels.At:
         return kernels.At(loss, *self.scaling.to_columns(theta, self._intercept), *self._parameters)

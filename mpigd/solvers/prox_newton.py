@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mpigd.errors import UsageError
+from mpigd.errors import UsageError, same_everywhere
 from mpigd.penalties import Penalty
 from mpigd.replicated import norm
 from mpigd.solvers.base import CompositeState, FirstOrder, Function, evaluate
@@ -133,10 +133,10 @@ def _working_set(penalty: Penalty, state: MetricState) -> np.ndarray:
     kept[worst[violation[worst] > 0.0]] = True
     picked = np.flatnonzero(kept[group])
     if len(picked) > LARGEST_FACTOR:
-        error = UsageError(
-            f"--solver prox-newton: more than {LARGEST_FACTOR} coefficients are not zero; use --solver nesterov, or "
-            "a larger --l1"
+        raise same_everywhere(
+            UsageError(
+                f"--solver prox-newton: more than {LARGEST_FACTOR} coefficients are not zero; use --solver nesterov, "
+                "or a larger --l1"
+            )
         )
-        error.agreed = True  # every rank holds the same theta
-        raise error
     return picked if 2 * len(picked) < p else np.arange(p)

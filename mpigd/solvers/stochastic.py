@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from mpigd.errors import UsageError
+from mpigd.errors import UsageError, same_everywhere
 from mpigd.replicated import norm, power
 from mpigd.sampling import shuffled
 from mpigd.solvers.base import CompositeState, FirstOrder, Function, LearningRate, Smooth, evaluate, start
@@ -276,20 +276,27 @@ class AdamW(Adam):
 
 
 @dataclass(frozen=True)
-class SVRG(Stochastic):
-    """Gradients of a mini-batch, corrected by what it says at the last point where all rows were evaluated.
+class VarianceReduced(Stochastic):
+    """Steps that need no falling rate: what a mini-batch says is corrected by what others said, less and less of it.
 
-    R. Johnson, T. Zhang, "Accelerating stochastic gradient descent using predictive variance reduction", NeurIPS 2013,
-    figure 1. The evaluation at the end of each epoch is the full gradient that the method needs. learning_rate="auto"
-    is a third of 1/L(b).
+    learning_rate="auto" is a third of 1/L(b).
     """
 
     schedule: str = "constant"
 
-    COST: ClassVar[float] = 2.0
-
     def _curvature(self, n: int, smooth: Smooth) -> float:
         return 3.0 * super()._curvature(n, smooth)
+
+
+@dataclass(frozen=True)
+class SVRG(VarianceReduced):
+    """Gradients of a mini-batch, corrected by what it says at the last point where all rows were evaluated.
+
+    R. Johnson, T. Zhang, "Accelerating stochastic gradient descent using predictive variance reduction", NeurIPS 2013,
+    figure 1. The evaluation at the end of each epoch is the full gradient that the method needs.
+    """
+
+    COST: ClassVar[float] = 2.0
 
     def _estimate(
         self, objective: Function, state: StochasticState, count: int, last: int
@@ -300,20 +307,15 @@ class SVRG(Stochastic):
 
 
 @dataclass(frozen=True)
-class SAGA(Stochastic):
+class SAGA(VarianceReduced):
     """Gradients of a mini-batch, corrected by the last ones of every mini-batch, which are kept.
 
     A. Defazio, F. Bach, S. Lacoste-Julien, NeurIPS 2014, eq. 1, with mini-batches in place of rows: they stay the same
     in all epochs, in an order drawn anew, and the table has a gradient for each. The first epoch fills it.
-    learning_rate="auto" is 1 / (3 L(b)), as there.
+    The rate is that of section 2 there.
     """
 
-    schedule: str = "constant"
-
     SHUFFLED: ClassVar[bool] = False
-
-    def _curvature(self, n: int, smooth: Smooth) -> float:
-        return 3.0 * super()._curvature(n, smooth)
 
     def _batches(self, state: StochasticState, count: int, last: int) -> tuple[int, int, int, tuple[int, ...]]:
         order = shuffled(self.seed, state.epoch, count)
@@ -325,9 +327,11 @@ class SAGA(Stochastic):
         table, mean = state.table, state.table_mean
         if not table.size:
             if 8 * count * state.theta.size > LARGEST_TABLE:
-                raise _agreed(
-                    f"--solver saga: {count} mini-batches need {8 * count * state.theta.size >> 20} MiB on every rank; "
-                    "use a larger --batch-size, or --solver svrg"
+                raise same_everywhere(
+                    UsageError(
+                        f"--solver saga: {count} mini-batches need {8 * count * state.theta.size >> 20} MiB on every "
+                        "rank; use a larger --batch-size, or --solver svrg"
+                    )
                 )
             table, mean = np.zeros((count, *state.theta.shape)), np.zeros_like(state.theta)
         batches = self._batches(state, count, last)
@@ -338,9 +342,3 @@ class SAGA(Stochastic):
         mean = mean + (gradient - before) / count
         table[place] = gradient  # in place: nothing can fail between here and the state that is returned
         return replace(state, table=table, table_mean=mean), corrected
-
-
-def _agreed(message: str) -> Any:
-    error = UsageError(message)
-    error.agreed = True  # every rank holds the same state
-    return error
