@@ -24,8 +24,8 @@ def descend(
     """Sweeps over the groups g of z (p,), each time lowering z' A z / 2 + b' z + sum_g strength_g ||z_g||_2.
 
     A group moves to the minimum of that with A's rows and columns of the group replaced by curvature_g, which is no
-    less (Z. Qin, K. Scheinberg, D. Goldfarb, "Efficient block-coordinate descent algorithms for the group lasso", Math.
-    Prog. Comp. 5, 2013, section 3); for a group of one that is exact.
+    less (Y. Yang, H. Zou, "A fast unified algorithm for solving group-lasso penalized learning problems", Stat. Comput.
+    25, 2015, section 3); for a group of one that is exact.
 
     matrix (p, p) : A.  members (p,), starts (groups + 1,) : group g is members[starts[g] : starts[g + 1]].
     curvature (groups,) : no less than the largest eigenvalue of A of the group; where it is zero, z_g stays.
