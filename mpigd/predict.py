@@ -11,13 +11,14 @@ import h5py
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, Names, encode, prepare, read
+from mpigd.dataset import Dataset, encode, prepare, read
 from mpigd.errors import DataError
 from mpigd.files import check_writable, publish, reported, temporary_name
 from mpigd.metrics import classification, regression
 from mpigd.model import Model
 from mpigd.options import Evaluate, Predict
 from mpigd.rundir import model_path
+from mpigd.storage import Names
 
 
 def predict(comm: Comm, options: Predict, observers: Sequence[Any] = ()) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def check_columns(comm: Comm, model: Model, data: Dataset) -> None:
     if data.header.d != len(model.coef):
         with comm.agreement():
             raise DataError(
-                f"{data.header.path}: dataset '{data.header.names.x}' has {data.header.d} columns; "
+                f"{data.header.label}: dataset '{data.header.names.x}' has {data.header.d} columns; "
                 f"the model was fitted on {len(model.coef)}"
             )
 

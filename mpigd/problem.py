@@ -8,14 +8,16 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, Names, read
+from mpigd.dataset import Dataset, read
 from mpigd.errors import UsageError
 from mpigd.objective import Objective, cost_of, outputs_of
-from mpigd.options import Train
+from mpigd.options import Train, parse_bytes
 from mpigd.penalties import penalty
 from mpigd.scaling import measure
-from mpigd.solvers import COMPRESSIBLE, KINKS, ONE_OUTPUT, RATED, SEARCHED, SOLVERS, choose, share_for_metric
+from mpigd.solvers import BY_ROWS, COMPRESSIBLE, KINKS, ONE_OUTPUT, RATED, SEARCHED, SOLVERS, choose, share_for_metric
 from mpigd.solvers.base import Solver
+from mpigd.storage import Names
+from mpigd.streaming import StreamedSlice
 
 # Options that not every solver has a use for.
 OF_SOME = (
@@ -28,7 +30,9 @@ def read_data(comm: Comm, options: Train) -> Dataset:
     """Read the slice of this rank as the options ask for it. A collective."""
     computing = kernels.Computing(np.dtype(options.arithmetic), options.threads)
     names = Names(x=options.x, y=options.y, group=options.group)
-    return read(comm, options.data, names, kernels.LOSSES[options.loss].target, computing)
+    memory = None if options.memory is None else parse_bytes(options.memory)
+    target = kernels.LOSSES[options.loss].target
+    return read(comm, options.data, names, target, computing, memory, options.scratch)
 
 
 def make_objective(comm: Comm, data: Dataset, options: Train) -> Objective:
@@ -82,13 +86,20 @@ def make_solver(options: Train, data: Dataset) -> tuple[Solver, str, str]:
     loss = kernels.LOSSES[options.loss]
     outputs = outputs_of(data, loss)
     cost = cost_of(data, loss, (data.header.d + options.intercept, outputs), options.kinks)
+    # Whether rows are read for every pass depends on the ranks; what is chosen must not.
+    cost = replace(cost, streams=options.memory is not None)
     chosen = choose(replace(cost, quadratic=cost.quadratic and options.path == 1))
     name, why = (chosen.solver, chosen.why) if options.solver == "auto" else (options.solver, "")
+    if name in BY_ROWS and isinstance(data.slice, StreamedSlice) and not data.slice.parts.rows.in_one_piece:
+        raise UsageError(
+            f"--solver {name}: its mini-batches take rows from everywhere, and X lies in chunks that do not fit in "
+            "--memory; give --scratch, a directory for a copy, or another solver"
+        )
     if name in ONE_OUTPUT and outputs > 1:
         raise UsageError(f"--solver {name}: there are {outputs} outputs, and {name} takes one; use --solver lbfgs")
     # Defaults of the schedule differ between solvers.
     given = {key: value for key, value in vars(options).items() if (key, value) != ("schedule", "auto")}
-    given["one_in"] = share_for_metric(cost)
+    given["one_in"] = share_for_metric(replace(cost, streams=False))
     solver: Solver = SOLVERS[name](**{key: given[key] for key in parameters_of(name) & given.keys()})
     return solver, name, why
 

@@ -69,7 +69,7 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
     with comm.agreement():
         if not np.array_equal(data.classes, model.classes) or data.slice.y.shape[1] != outputs:
             raise DataError(
-                f"{options.data}: dataset '{train.y}' has other classes or columns than the model was fitted on"
+                f"{data.header.label}: dataset '{train.y}' has other classes or columns than the model was fitted on"
             )
 
     objective = make_objective(comm, data, train)
@@ -100,7 +100,7 @@ def options_of(model: Model, options: Verify) -> Train:
     if "init" in known:
         known["init"] = Path(known["init"])
     try:
-        return replace(Train(**known), data=options.data, threads=options.threads)
+        return replace(Train(**known), data=options.data, threads=options.threads, scratch=None)
     except (TypeError, UsageError) as error:
         raise DataError(f"{options.model}: fitted with options that this version does not know: {error}") from None
 
