@@ -156,6 +156,24 @@ class Train:
     top_share: float = 0.01
     """Share of the gradient's numbers that --reduce top-share sends."""
 
+    test_share: float = 0.0
+    """Share of rows, drawn by seed, that are not used for the fit, and on which the model is scored in the end."""
+
+    validation_share: float = 0.0
+    """A second such share."""
+
+    stratify: bool = False
+    """Draw shares from each class."""
+
+    split: str | None = None
+    """Name of a dataset (rows) that says instead what each row is for: 0 train, 1 validation, 2 test."""
+
+    test_data: tuple[Path, ...] = ()
+    """Files, or patterns, that hold the rows to test instead."""
+
+    validation_data: tuple[Path, ...] = ()
+    """The same for validation."""
+
     init: Path | None = None
     """A model.h5, or run directory, to begin at instead of zero."""
 
@@ -192,6 +210,12 @@ class Train:
         _several(self)
         _require(self.scratch is None or self.memory is not None, "--scratch", self.scratch, "--memory, too")
         _require(self.memory is None or parse_bytes(self.memory) > 0, "--memory", self.memory, "a number > 0")
+        shares = self.test_share, self.validation_share
+        _require(min(shares) >= 0.0, "--test-share, --validation-share", shares, "numbers ≥ 0")
+        _require(sum(shares) < 1.0, "--test-share and --validation-share", sum(shares), "less than 1 together")
+        ways = (sum(shares) > 0.0) + (self.split is not None) + bool(self.test_data or self.validation_data)
+        _require(ways <= 1, "--split, shares and files", "", "one way to divide rows only")
+        _require(sum(shares) > 0.0 or not self.stratify, "--stratify", "", "a share, too")
         _require(0.0 <= self.l2 < math.inf, "--l2", self.l2, "a number ≥ 0")
         _require(0.0 <= self.l1 < math.inf, "--l1", self.l1, "a number ≥ 0")
         low, high = self.bounds
@@ -232,7 +256,7 @@ class Train:
 
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, those that are None left out."""
-        return {key: _plain(value) for key, value in asdict(self).items() if value is not None and key != "_"}
+        return {key: _plain(value) for key, value in asdict(self).items() if value not in (None, ()) and key != "_"}
 
 
 @dataclass(frozen=True)
@@ -271,6 +295,9 @@ class Evaluate:
     """HDF5 files, or patterns of names, with X (rows, columns) and y (rows)."""
 
     _: KW_ONLY
+
+    on: Literal["all", "train", "validation", "test"] = "all"
+    """Rows to score on, as the model's own options divide them; DATA are then what train was given as data."""
 
     x: str = "X"
     """Name of the dataset with the columns."""
@@ -367,9 +394,10 @@ def _plain(value: Any) -> Any:
 
 def _several(options: Train | Predict | Evaluate | Verify) -> None:
     """Let one file stand for a tuple of one."""
-    given: Any = options.data
-    given = (given,) if isinstance(given, (str, Path)) else given
-    object.__setattr__(options, "data", tuple(map(Path, given)))
+    for name in {"data", "test_data", "validation_data"} & vars(options).keys():
+        given: Any = getattr(options, name)
+        given = (given,) if isinstance(given, (str, Path)) else given
+        object.__setattr__(options, name, tuple(map(Path, given)))
 
 
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}

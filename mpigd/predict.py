@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from mpigd.files import check_writable, publish, reported, temporary_name
 from mpigd.metrics import classification, regression
 from mpigd.model import Model
 from mpigd.options import Evaluate, Predict
+from mpigd.problem import options_of, read_split
 from mpigd.rundir import model_path
+from mpigd.splits import NAMES as ROLES
+from mpigd.splits import check_roles
 from mpigd.storage import Names
 
 
@@ -39,11 +43,19 @@ def predict(comm: Comm, options: Predict, observers: Sequence[Any] = ()) -> dict
 def evaluate(comm: Comm, options: Evaluate, observers: Sequence[Any] = ()) -> dict[str, Any]:
     """Metrics of a model on a data file, over all rows of all ranks."""
     model = load(comm, options.model)
-    data = read(comm, options.data, Names(x=options.x, y=options.y), target="real")
-    if len(model.classes):
+    if options.on == "all":
+        data = read(comm, options.data, Names(x=options.x, y=options.y), target="real")
+    else:
+        with comm.agreement():
+            chosen = options_of(model, options.model, options.data)
+        split = read_split(comm, replace(chosen, x=options.x, y=options.y))
+        check_roles(comm, split, (options.on,))
+        data = split.part(ROLES.index(options.on))
+    if len(model.classes) and not np.array_equal(data.classes, model.classes):
         with comm.agreement():
             data = encode(data, model.classes)
-    return {"rows": data.header.n, **score(comm, model, data), "ranks": comm.size}
+    rows = int(comm.sum(np.array([sum(np.count_nonzero(weight) for weight in data.weights())]))[0])
+    return {"rows": rows, **score(comm, model, data), "ranks": comm.size}
 
 
 def score(comm: Comm, model: Model, data: Dataset) -> dict[str, float]:

@@ -58,6 +58,7 @@ class Names:
     sample_weight: str = "sample_weight"
     offset: str = "offset"
     group: str | None = None
+    split: str | None = None
 
 
 NAMES = Names()
@@ -219,7 +220,10 @@ def _read_one(path: Path, names: Names) -> Header:
         if n == 0 or d == 0:
             raise DataError(f"{path}: '{names.x}' has shape {(n, d)}: there is nothing to fit")
         optional = [name in file for name in (names.y, names.sample_weight, names.offset)]
-        for name, present in zip((names.y, names.sample_weight, names.offset), optional, strict=True):
+        beside = dict(zip((names.y, names.sample_weight, names.offset), optional, strict=True))
+        if names.split is not None:
+            beside[names.split] = True
+        for name, present in beside.items():
             if present:
                 shape = dataset_of(file, path, name).shape
                 if shape[:1] != (n,) or len(shape) > 2 or (name != names.y and shape not in ((n,), (n, 1))):

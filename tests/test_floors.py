@@ -28,7 +28,7 @@ FLOORS = [
     {"mpigd.reader", "mpigd.fingerprint"},
     {"mpigd.reading", "mpigd.columns", "mpigd.scratch", "mpigd.streaming"},
     {"mpigd.dataset", "mpigd.model", "mpigd.solvers"},
-    {"mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics"},
+    {"mpigd.splits", "mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics"},
     {"mpigd.rundir"},
     {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
     {"mpigd.demo"},
