@@ -215,9 +215,9 @@ def arithmetic() -> list[str]:
 
 
 def cramped(header: Header, rows: int, memory: int) -> Room:
-    """Room for three blocks, so that one stays in memory, and one is read at a time."""
+    """Room for twelve blocks, so that six stay in memory, and three are read at a time."""
     block = max(header.bytes * header.block // header.n, 1)
-    return Room(3 * block, 1 << 40, block)
+    return Room(12 * block, 1 << 40, block)
 
 
 def main(directory: Path, *settings: str) -> None:
