@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from mpigd.reading import Rows, rows_of
 from mpigd.sampling import deal, pick
 from mpigd.scratch import copied
 from mpigd.storage import NAMES, Header, Names, dataset_of, open_file, read_header
-from mpigd.streaming import room_for_rows, streamed
+from mpigd.streaming import check_memory, room_for_rows, streamed
 
 WEIGHTS_AT_ONCE = 1 << 18  # rows
 
@@ -131,33 +132,34 @@ def read(
     computing = computing or kernels.Computing()
     header = _shared_header(comm, paths, names, target)
     prepare(comm, partial(kernels.fill_tiles.load, {"X": header.dtype, "ROWS": kernels.tile_rows(header.block)}))
-    reader = Reader(header)
-    with comm.agreement():
-        start, stop = slice_rows(reader, comm.size, comm.rank)
-        columns = Columns(reader, start, stop, target)
-        found = columns.scan()
-    row_dtype, classes = _agreed(comm, columns, found, computing)
-    with comm.agreement():
-        fields = {**columns.layouts(row_dtype, classes), "computing": computing}
-    room = None
-    if memory is not None:
+    with ExitStack() as opened:  # closed at the end unless rows are read again later
+        reader = opened.enter_context(Reader(header))
         with comm.agreement():
-            room = room_for_rows(header, stop - start, memory)
-    streams = room is not None and bool(comm.max(np.array([int(room.needed > room.bytes)]))[0])
-    with comm.agreement():
-        hasher = Hasher(start // header.block, header.block // kernels.tile_rows(header.block))
-        kind: type[kernels.Slice] = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
-        plain = rows_of(reader)
-        rows: Rows = plain
-        if streams and room is not None:
-            if scratch is not None:
-                rows = copied(plain, start, scratch)
-            template = kind(**{**fields, "n": 0}, **plain.fields(start, start))
-            slice_: kernels.Slice = streamed(rows, start, stop, room, template, fields, hasher)
-        else:
-            slice_ = kind(**fields, **rows.fields(start, stop, hasher))
-            reader.close()
-    return Dataset(header, start, stop, slice_, classes, hasher.finish(), time.perf_counter() - begin)
+            start, stop = slice_rows(reader, comm.size, comm.rank)
+            columns = Columns(reader, start, stop, target)
+            found = columns.scan()
+        row_dtype, classes = _agreed(comm, columns, found, computing)
+        room = None
+        with comm.agreement():
+            fields = {**columns.layouts(row_dtype, classes), "computing": computing}
+            if memory is not None:
+                room = room_for_rows(header, stop - start, memory)
+            else:
+                check_memory(header, stop - start)
+        streams = room is not None and bool(comm.max(np.array([int(room.needed > room.bytes)]))[0])
+        with comm.agreement():
+            hasher = Hasher(start // header.block, header.block // kernels.tile_rows(header.block))
+            kind: type[kernels.Slice] = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
+            plain = rows_of(reader)
+            if streams and room is not None:
+                rows: Rows = plain if scratch is None else copied(plain, start, scratch)
+                template = kind(**{**fields, "n": 0}, **plain.fields(start, start))
+                own: kernels.Slice = streamed(rows, start, stop, room, template, fields, hasher)
+            else:
+                own = kind(**fields, **plain.fields(start, stop, hasher))
+        if streams:
+            opened.pop_all()
+    return Dataset(header, start, stop, own, classes, hasher.finish(), time.perf_counter() - begin)
 
 
 def _shared_header(comm: Comm, paths: Sequence[Path] | Path, names: Names, target: str | None) -> Header:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import importlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -353,6 +354,13 @@ def _check_size(item: h5py.Dataset, path: Path, name: str) -> None:
             raise DataError(f"{path}: dataset '{name}' of shape {item.shape} is larger than the file: it is damaged")
     elif item.chunks is not None:
         _load_filters(item)
+        wanted = math.prod(-(-size // chunk) for size, chunk in zip(item.shape, item.chunks, strict=True))
+        written = item.id.get_num_chunks()
+        if written < wanted:
+            raise DataError(
+                f"{path}: dataset '{name}' of shape {item.shape} has only {written} of {wanted} chunks: the file was "
+                "not written to its end, or is damaged"
+            )
 
 
 def in_one_piece(item: h5py.Dataset) -> bool:

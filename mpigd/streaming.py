@@ -265,6 +265,20 @@ def room_for_rows(header: Header, rows: int, memory: int) -> Room:
     return Room(left, header.bytes * rows // header.n, block)
 
 
+def check_memory(header: Header, rows: int) -> None:
+    """Raise DataError if X of so many rows is larger than the memory of this machine."""
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, AttributeError):  # Windows
+        return
+    needed = header.bytes * rows // header.n
+    if needed > there:
+        raise DataError(
+            f"{header.label}: X of {rows} rows takes {needed / 2**30:.1f} GiB on a rank, and the machine has "
+            f"{there / 2**30:.1f} GiB; use more ranks, or --memory to read it anew for every pass"
+        )
+
+
 def resident() -> int:
     """Bytes of memory that this process has taken so far."""
     try:
