@@ -444,7 +444,7 @@ def parse_bytes(text: str, option: str) -> int:
     for power, letter in enumerate("kmgt", start=1):
         powers |= {letter: 1024**power, f"{letter}ib": 1024**power, f"{letter}b": 1000**power}
     digits = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-    factor = powers.get(text.strip()[len(digits) :].strip().lower())
-    holds = factor is not None and digits.replace(".", "", 1).isdecimal()
+    factor = powers.get(text.strip()[len(digits) :].strip().lower(), 0)
+    holds = factor > 0 and digits.replace(".", "", 1).isdecimal()
     _require(holds, option, text, "a size such as 512MiB, 2GiB or 1048576")
     return int(float(digits) * factor) if "." in digits else int(digits) * factor

@@ -19,8 +19,7 @@ from mpigd.convert.source import Column, Piece, Share, Source, check_twice, numb
 from mpigd.convert.text import BOM
 from mpigd.errors import DataError
 
-UNIT = 1 << 20  # bytes
-SAMPLE = 1 << 20  # bytes that are looked at for the sorts of columns
+SAMPLE = 1 << 18  # bytes that are looked at for the sorts of columns
 DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ]\d.*)?|\d{1,2}/\d{1,2}/\d{4}( \d.*)?|\d{1,2}\.\d{1,2}\.\d{4}( \d.*)?")
 NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*|\s*[-+]?(inf|infinity)\s*", re.IGNORECASE)
 BOOLEANS = {"true", "false", "True", "False", "TRUE", "FALSE"}
@@ -42,7 +41,7 @@ class Delimited(Source):
                 return
         else:
             start, end = (
-                text.start_of_row(self.path, min(unit * UNIT, self.path.stat().st_size), quoted)
+                text.start_of_row(self.path, min(unit * text.UNIT, self.path.stat().st_size), quoted)
                 for unit, quoted in zip((share.start, share.stop), share.quoted, strict=True)
             )
             start, stop = max(start, self.body), end
@@ -141,10 +140,10 @@ def opened(path: Path, delimiter: str | None, header: bool) -> Delimited:
         while not len(text.ends_of_lines(sample)) and (more := file.read(SAMPLE)):
             sample += more
     names, body = _header(path, sample, delimiter, header)
-    units = 1 if text.is_compressed(path) else -(-path.stat().st_size // UNIT)
+    units = 1 if text.is_compressed(path) else -(-path.stat().st_size // text.UNIT)
     sorts = _sorts(path, sample, body, names, delimiter)
     columns = tuple(Column(name, *sort) for name, sort in zip(names, sorts, strict=True))
-    special = {"target": columns[-1].name}
+    special: dict[str, str | None] = {"target": columns[-1].name}
     return Delimited(path, columns, units, special, delimiter=delimiter, body=body)
 
 

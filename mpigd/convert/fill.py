@@ -25,8 +25,8 @@ def medians(comm: Comm, batches: Iterable[Any], names: Sequence[str], found: Fou
     """Medians of columns. A collective.
 
     Exact, by four passes over the spooled rows, each of which counts values by their next 16 bits in the order of
-    numbers; so it takes half a megabyte for a column, whatever the number of rows. Of an even number of values it is the
-    mean of the two in the middle.
+    numbers; so it takes half a megabyte for a column, whatever the number of rows. Of an even number of values it is
+    the mean of the two in the middle.
     """
     middle = []
     for name in names:

@@ -7,7 +7,7 @@ from pathlib import Path
 from mpigd.convert import delimited, hdf5, matrices, svmlight, tables, text
 from mpigd.convert.source import Source, column_of
 from mpigd.errors import DataError
-from mpigd.options import Convert
+from mpigd.options import Convert, parse_bytes
 
 KINDS = {
     "csv": (".csv", ".tsv", ".tab", ".txt"),
@@ -53,7 +53,9 @@ def _opened(path: Path, kind: str, options: Convert) -> Source:
     if kind == "hdf5":
         named = [name for name in (options.target, options.weight, options.offset) if name not in (None, "none")]
         return hdf5.opened(path, [name for name in named if name])
-    return {"parquet": tables.opened_parquet, "arrow": tables.opened_arrow}.get(kind, matrices.opened)(path)
+    if kind in ("npy", "npz"):
+        return matrices.opened(path, parse_bytes(options.memory, "--memory") // 2)
+    return tables.opened_parquet(path) if kind == "parquet" else tables.opened_arrow(path)
 
 
 def check_alike(first: Source, other: Source) -> None:

@@ -50,7 +50,7 @@ class Matrix(Source):
             step = min(max(PIECE_BYTES // (8 * max(len(self.inside), 1)), 1), PIECE_ROWS)
             for first in range(share.start, share.stop, step):
                 rows = min(step, share.stop - first)
-                columns = {}
+                columns: dict[str, Any] = {}
                 for name, read in arrays.items():
                     values = read(rows)
                     columns |= columns_of_matrix(
@@ -63,25 +63,26 @@ class Matrix(Source):
 def rows_of(path: Path, name: str, start: int) -> Iterator[Any]:
     """A function that reads the next rows of an array, from row start on."""
     if path.suffix.lower() == ".npy":
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        position = start
-
-        def rows(count: int) -> np.ndarray:
-            nonlocal position
-            position += count
-            return array[position - count : position]
-
-        yield rows
+        yield _in_pieces(np.load(path, mmap_mode="r", allow_pickle=False), start)
         return
     with zipfile.ZipFile(path) as file, file.open(f"{name}.npy") as stream:
         shape, fortran, dtype = _array_header(path, name, stream)
-        if fortran and len(shape) > 1:
-            raise DataError(
-                f"{path}: array '{name}' is stored column by column; save it with numpy.ascontiguousarray, or as .npy"
-            )
+        if fortran and len(shape) > 1:  # rows lie scattered over all of it
+            whole = np.frombuffer(stream.read(), dtype).reshape(shape, order="F")
+            yield _in_pieces(whole, start)
+            return
         width = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
         stream.seek(start * width, 1)
         yield lambda count: np.frombuffer(_exactly(stream, count * width), dtype).reshape(count, *shape[1:])
+
+
+def _in_pieces(array: np.ndarray, position: int) -> Any:
+    def rows(count: int) -> np.ndarray:
+        nonlocal position
+        position += count
+        return array[position - count : position]
+
+    return rows
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:
@@ -105,8 +106,8 @@ def _check_numbers(path: Path, name: str, dtype: np.dtype) -> None:
         raise DataError(f"{path}: {where} has type {dtype}; expected numbers")
 
 
-def opened(path: Path) -> Matrix:
-    """A NumPy file whose headers have been read."""
+def opened(path: Path, room: int) -> Matrix:
+    """A NumPy file whose headers have been read. room : bytes that an array may take that has to be read whole."""
     with readable(path, "a NumPy file"):
         if path.suffix.lower() == ".npy":
             array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -121,7 +122,12 @@ def opened(path: Path) -> Matrix:
                 for name in found:
                     if name in ("X", *BESIDE) or len(found) == 1:
                         with file.open(f"{name}.npy") as stream:
-                            shapes[name] = _array_header(path, name, stream)[0]
+                            shapes[name], fortran, dtype = _array_header(path, name, stream)
+                        if fortran and np.prod(shapes[name]) * dtype.itemsize > room:
+                            raise DataError(
+                                f"{path}: array '{name}' is stored column by column, and too large to be read whole; "
+                                "save it with numpy.ascontiguousarray, or as .npy, or raise --memory"
+                            )
     matrix = "X" if "X" in shapes else next(iter(shapes), None)
     if matrix is None or (matrix in BESIDE and len(shapes) > 1):
         raise DataError(f"{path}: expected arrays X and y, or one array whose last column is the target")

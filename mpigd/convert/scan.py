@@ -15,7 +15,7 @@ import numpy as np
 import xxhash
 
 from mpigd.comm import Comm
-from mpigd.convert import delimited
+from mpigd.convert import delimited, text
 from mpigd.convert.source import Share, Source, readable
 
 
@@ -23,7 +23,8 @@ from mpigd.convert.source import Share, Source, readable
 class Scanned:
     """What one source is.
 
-    digest : XXH3 of 128 bits of the digests of its parts of 1 MiB.  odd : (parts,) bool, an odd number of quotes in each.
+    digest : XXH3 of 128 bits of the digests of its parts of 1 MiB.
+    odd : (parts,) bool, whether there is an odd number of quotes in each.
     """
 
     path: Path
@@ -38,7 +39,7 @@ class Scanned:
 
 def scan(comm: Comm, sources: Sequence[Source]) -> list[Scanned]:
     """Read all sources once, each rank a part. A collective."""
-    unit = delimited.UNIT
+    unit = text.UNIT
     sizes: list[int] = []
     with comm.agreement():
         if comm.rank == 0:

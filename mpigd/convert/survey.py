@@ -156,7 +156,8 @@ class Survey:
         )
         if len(known) > self._options.max_levels:
             raise too_many_levels(self._plan, source, name, len(known), self._options)
-        return codes[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
+        result: np.ndarray = codes[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
+        return result
 
     def _buckets(self, name: str, column: Any) -> np.ndarray:
         """Hashed levels (rows,) int32; -1 where there is none."""
@@ -164,7 +165,10 @@ class Survey:
         texts = [level_text(value) for value in encoded.dictionary.to_pylist()]
         bits = self._options.hash_bits or 0
         found = [-1 if text is None else bucket(name, text, bits) for text in texts]
-        return np.array([*found, -1], np.int32)[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
+        result: np.ndarray = np.array([*found, -1], np.int32)[
+            encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
+        ]
+        return result
 
     def _tally(self, source: Source, piece: Piece, name: str, values: np.ndarray, keep: np.ndarray | None) -> None:
         tally = self.found.tallies.setdefault(name, Tally())

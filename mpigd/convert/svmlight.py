@@ -15,7 +15,6 @@ from mpigd.convert.arrow import pa
 from mpigd.convert.source import Column, Piece, Share, Source, Sparse
 from mpigd.errors import DataError
 
-UNIT = 1 << 20  # bytes
 LABEL = "label"
 COMMENT = re.compile(rb"#[^\n]*")
 QUERY = re.compile(rb"qid:\S*")
@@ -35,7 +34,7 @@ class Svmlight(Source):
         else:
             size = self.path.stat().st_size
             start, stop = (
-                text.start_of_row(self.path, min(unit * UNIT, size), False) for unit in (share.start, share.stop)
+                text.start_of_row(self.path, min(unit * text.UNIT, size), False) for unit in (share.start, share.stop)
             )
             if start >= stop:
                 return
@@ -141,5 +140,5 @@ def opened(path: Path) -> Svmlight:
     """A file of sparse rows; nothing of it has to be read before its rows."""
     with text.opened(path) as file:
         file.read(1)
-    units = 1 if text.is_compressed(path) else -(-path.stat().st_size // UNIT)
+    units = 1 if text.is_compressed(path) else -(-path.stat().st_size // text.UNIT)
     return Svmlight(path, (Column(LABEL, "number"),), units, {"target": LABEL}, width=0)

@@ -17,6 +17,7 @@ from mpigd.errors import DataError
 CODECS = {".gz": "gzip", ".zst": "zstd"}
 QUOTE, NEWLINE = ord('"'), ord("\n")
 BOM = b"\xef\xbb\xbf"
+UNIT = 1 << 20  # bytes of a plain file that one rank reads
 WINDOW = 1 << 16  # bytes that are searched at once for the end of a line
 
 

@@ -112,7 +112,7 @@ def chunks(options: Convert, settled: Settled, layout: Layout) -> dict[str, tupl
     while rows > 1 and rows * d * settled.dtype.itemsize * 3 > CHUNK_BYTES * 4:
         rows //= 2
     rows = options.chunk_rows or rows
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for name, (shape, dtype) in layout.shapes.items():
         if name == "X":
             found[name] = (min(rows, n), d)
@@ -156,8 +156,8 @@ def create(
             else:
                 layout.places[name] = _allocated(file, name, shape, dtype)
         if settled.sparse:
-            shape = np.array([settled.n, settled.encoder.d], np.int64)
-            file["X"].attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": shape})
+            size = np.array([settled.n, settled.encoder.d], np.int64)
+            file["X"].attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": size})
         if plan.target is not None:
             file["y"].attrs["name"] = plan.target.name
             if settled.classes:
@@ -195,9 +195,9 @@ def _write_contiguous(
         def put(name: str, first: int, rows: np.ndarray) -> None:
             shape, dtype = layout.shapes[name]
             width = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-            bytes_ = memoryview(np.ascontiguousarray(rows, dtype)).cast("B") if rows.size else memoryview(b"")
+            bytes_ = np.ascontiguousarray(rows, dtype).reshape(-1).view(np.uint8).data
             place = (layout.places[name] or 0) + first * width
-            while bytes_:
+            while len(bytes_):
                 done = os.pwrite(file, bytes_, place)
                 bytes_, place = bytes_[done:], place + done
 
