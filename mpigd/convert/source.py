@@ -6,12 +6,14 @@ come in pieces. A source is opened for its header on rank 0 and sent to the othe
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -134,7 +136,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
         raise DataError(f"{path}: no such file") from None
     except (IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from None
-    except (OSError, EOFError, ValueError, KeyError, NotImplementedError) as error:
+    except (OSError, EOFError, ValueError, KeyError, NotImplementedError, BadZipFile, zlib.error) as error:
         # Arrow's errors are OSError, ValueError, KeyError and NotImplementedError.
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: not {what}, or damaged: {text}") from None
