@@ -15,6 +15,8 @@ try:
 except ImportError as error:
     raise UsageError(f"convert needs pyarrow ({error}); install mpigd[convert]") from None
 
+_PLAIN = {pa.float64().id, pa.float32().id, pa.int64().id, pa.int32().id, pa.string().id}
+
 __all__ = ["csv", "numbers", "pa", "pc", "plain", "single_thread", "sort_of"]
 
 
@@ -44,8 +46,12 @@ def plain(values: Any) -> Any:
         values = (
             values.chunk(0) if values.num_chunks == 1 else pa.concat_arrays(values.chunks or [pa.nulls(0, values.type)])
         )
+    if values.type.id in _PLAIN:
+        return values
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    if sort_of(values.type) == "text" and not pa.types.is_string(values.type):
+        return values.cast(pa.large_string())
     if pa.types.is_boolean(values.type):
         return values.cast(pa.uint8())
     if pa.types.is_decimal(values.type) or pa.types.is_null(values.type):

@@ -15,10 +15,11 @@ from typing import Any
 
 from mpigd.convert import text
 from mpigd.convert.arrow import csv, pa, plain
-from mpigd.convert.source import Column, Piece, Share, Source, check_twice, numbered
+from mpigd.convert.source import PIECE_BYTES, Column, Piece, Share, Source, check_twice, numbered
 from mpigd.convert.text import BOM
 from mpigd.errors import DataError
 
+PIECE_FIELDS = 1000  # rows that a piece should have, if there is room
 SAMPLE = 1 << 18  # bytes that are looked at for the sorts of columns
 DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ]\d.*)?|\d{1,2}/\d{1,2}/\d{4}( \d.*)?|\d{1,2}\.\d{1,2}\.\d{4}( \d.*)?")
 NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*|\s*[-+]?(inf|infinity)\s*", re.IGNORECASE)
@@ -28,10 +29,14 @@ MISSING = frozenset(csv.ConvertOptions().null_values)
 
 @dataclass(frozen=True)
 class Delimited(Source):
-    """A CSV file. delimiter : one character.  body : byte at which rows begin."""
+    """A CSV file.
+
+    delimiter : one character.  body : byte at which rows begin.  piece : bytes that are parsed at once.
+    """
 
     delimiter: str = ","
     body: int = 0
+    piece: int | None = None
 
     def pieces(self, share: Share, wanted: Sequence[Column]) -> Iterator[Piece]:
         """The rows that begin in the units of a share; a compressed file belongs to the share of its first unit."""
@@ -47,8 +52,8 @@ class Delimited(Source):
             start, stop = max(start, self.body), end
             if start >= end:
                 return
-        for position, block in text.blocks(self.path, start, stop):
-            if block.strip():
+        for position, block in text.blocks(self.path, start, stop, size=self.piece):
+            if not block.isspace():
                 yield self._parsed(position, block, wanted)
 
     def _parsed(self, position: int, block: bytes, wanted: Sequence[Column]) -> Piece:
@@ -61,7 +66,10 @@ class Delimited(Source):
             table = _read(block, names, types, self.delimiter, quotes)
         except pa.ArrowInvalid as error:
             raise self._explained(position, block, wanted, error) from None
-        return Piece(table.num_rows, {name: plain(table.column(name)) for name in types}, mark=position)
+        batches = table.to_batches()
+        columns = batches[0].columns if len(batches) == 1 else table.columns
+        found = {name: plain(values) for name, values in zip(types, columns, strict=True)}
+        return Piece(table.num_rows, found, mark=position)
 
     def _explained(self, position: int, block: bytes, wanted: Sequence[Column], error: Exception) -> DataError:
         """The first thing in a block that pyarrow refuses, by a slower reader that knows lines."""
@@ -129,8 +137,8 @@ def _read(block: bytes, names: list[str], types: dict[str, Any], delimiter: str,
     )
 
 
-def opened(path: Path, delimiter: str | None, header: bool) -> Delimited:
-    """A CSV file whose header has been read."""
+def opened(path: Path, delimiter: str | None, header: bool, room: int) -> Delimited:
+    """A CSV file whose header has been read. room : bytes that a piece of it may take."""
     if delimiter is None:
         stem = path.with_suffix("") if text.is_compressed(path) else path
         delimiter = "\t" if stem.suffix.lower() in (".tsv", ".tab") else ","
@@ -140,11 +148,13 @@ def opened(path: Path, delimiter: str | None, header: bool) -> Delimited:
         while not len(text.ends_of_lines(sample)) and (more := file.read(SAMPLE)):
             sample += more
     names, body = _header(path, sample, delimiter, header)
+    # What is done for each column of a piece should be little beside its rows.
+    piece = max(PIECE_BYTES, min(room, PIECE_FIELDS * 16 * len(names)))
     units = 1 if text.is_compressed(path) else -(-path.stat().st_size // text.UNIT)
     sorts = _sorts(path, sample, body, names, delimiter)
     columns = tuple(Column(name, *sort) for name, sort in zip(names, sorts, strict=True))
     special: dict[str, str | None] = {"target": columns[-1].name}
-    return Delimited(path, columns, units, special, delimiter=delimiter, body=body)
+    return Delimited(path, columns, units, special, delimiter=delimiter, body=body, piece=piece)
 
 
 def _header(path: Path, sample: bytes, delimiter: str, header: bool) -> tuple[list[str], int]:

@@ -5,7 +5,7 @@ A term takes at most one column of a row: it puts a value there, at an offset th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -38,9 +38,9 @@ class Feature:
     fill: float = float("nan")
     codes: np.ndarray | None = None
 
-    def choose(self, batch: Any) -> Chosen:
-        """What rows of a spooled batch put in X."""
-        values = numbers(batch.column(self.column))
+    def choose(self, columns: Mapping[str, Any]) -> Chosen:
+        """What some rows, given as spooled columns by name, put in X."""
+        values = numbers(columns[self.column])
         if self.categorical:
             return Chosen(values if self.codes is None else self.codes[values], None)
         if self.fill == self.fill and values.dtype.kind == "f":
@@ -60,9 +60,9 @@ class Product:
         """Of its columns in X."""
         return tuple(f"{a}:{b}" for a in self.a.names for b in self.b.names)
 
-    def choose(self, batch: Any) -> Chosen:
-        """What rows of a spooled batch put in X."""
-        a, b = self.a.choose(batch), self.b.choose(batch)
+    def choose(self, columns: Mapping[str, Any]) -> Chosen:
+        """What some rows, given as spooled columns by name, put in X."""
+        a, b = self.a.choose(columns), self.b.choose(columns)
         levels, values = a.levels, a.values
         if a.levels is not None and b.levels is not None:
             there = (a.levels >= 0) & (b.levels >= 0)
@@ -100,7 +100,8 @@ class Encoder:
     def dense(self, batch: Any, dtype: np.dtype) -> np.ndarray:
         """Rows (rows, d) of X."""
         rows = batch.num_rows
-        chosen = [term.choose(batch) for term in self._terms]
+        spooled = dict(zip(batch.schema.names, batch.columns, strict=True))
+        chosen = [term.choose(spooled) for term in self._terms]
         if all(levels is None for levels, _ in chosen):
             columns = np.concatenate([values for _, values in chosen if values is not None])
             return np.ascontiguousarray(columns.reshape(self.d, rows).T, dtype)
@@ -119,8 +120,9 @@ class Encoder:
         rows = batch.num_rows
         columns = np.empty((rows, len(self._terms)), np.int64)
         values = np.ones((rows, len(self._terms)))
+        spooled = dict(zip(batch.schema.names, batch.columns, strict=True))
         for at, (base, term) in enumerate(zip(self._bases, self._terms, strict=True)):
-            levels, numbers_ = term.choose(batch)
+            levels, numbers_ = term.choose(spooled)
             columns[:, at] = base if levels is None else np.where(levels >= 0, base + levels, -1)
             if numbers_ is not None:
                 values[:, at] = numbers_

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mpigd.convert import delimited, hdf5, matrices, svmlight, tables, text
@@ -41,13 +43,13 @@ def opened(options: Convert) -> tuple[Source, ...]:
             raise DataError(f"{path} is {kind}, but {first} is {kinds[first]}: inputs have to be of one kind")
     sources = tuple(_opened(path, kinds[path], options) for path in options.sources)
     for source in sources[1:]:
-        check_alike(sources[0], source)
+        check_alike(sources[0], source, options.categorical)
     return sources
 
 
 def _opened(path: Path, kind: str, options: Convert) -> Source:
     if kind == "csv":
-        return delimited.opened(path, options.delimiter, options.header)
+        return delimited.opened(path, options.delimiter, options.header, parse_bytes(options.memory, "--memory") // 16)
     if kind == "svmlight":
         return svmlight.opened(path)
     if kind == "hdf5":
@@ -58,8 +60,8 @@ def _opened(path: Path, kind: str, options: Convert) -> Source:
     return tables.opened_parquet(path) if kind == "parquet" else tables.opened_arrow(path)
 
 
-def check_alike(first: Source, other: Source) -> None:
-    """Raise DataError unless both have the same columns."""
+def check_alike(first: Source, other: Source, categorical: Sequence[str]) -> None:
+    """Raise DataError unless both have the same columns. categorical : patterns of those that are read as text."""
     for has, lacks in ((first, other), (other, first)):
         for column in has.columns:
             if column_of(lacks, column.name) is None:
@@ -69,7 +71,7 @@ def check_alike(first: Source, other: Source) -> None:
             raise DataError(
                 f"{other.path} has column '{b.name}' where {first.path} has '{a.name}': put them in one order"
             )
-        if a.sort != b.sort:
+        if a.sort != b.sort and not any(fnmatchcase(a.name, pattern) for pattern in categorical):
             raise DataError(f"{other.path} has {b.kind} in column '{b.name}', but {first.path} has {a.kind}")
     if first.width != other.width or first.names != other.names:
         raise DataError(

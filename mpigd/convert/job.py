@@ -18,6 +18,7 @@ from mpigd.convert.settle import Settled, settle
 from mpigd.convert.source import Share, Source
 from mpigd.convert.spool import Spool
 from mpigd.convert.survey import Survey
+from mpigd.errors import OutputError
 from mpigd.files import check_writable
 from mpigd.options import Convert, parse_bytes
 
@@ -73,6 +74,8 @@ def _opened(comm: Comm, options: Convert) -> tuple[tuple[Source, ...], Plan]:
     with comm.agreement():
         if comm.rank == 0:
             check_writable(options.output)
+            if not options.output.absolute().parent.is_dir():
+                raise OutputError(f"{options.output}: can't be written: {options.output.parent} is not a directory")
             write.filters(options)
             sources = inputs.opened(options)
             opened = sources, plan(sources, options)

@@ -71,7 +71,7 @@ def _scan(path: Path, start: int, stop: int, unit: int, quotes: bool) -> tuple[b
                 got += more
             whole = buffer if got == unit else buffer[:got]
             digests.append(xxhash.xxh3_128_digest(whole))
-            if quotes:
+            if quotes and text.QUOTE in whole:
                 odd[part] = whole.count(b'"') % 2
     return b"".join(digests), odd
 

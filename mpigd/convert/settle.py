@@ -216,7 +216,7 @@ def _selection(source: Source, options: Convert, found: Found) -> Selection:
     width = source.width or 0
     if not width:  # svmlight: numbered from 0 or 1
         first = 0 if found.first_column == 0 else 1
-        width = found.last_column + 1 - first
+        width = max(found.last_column + 1 - first, 0)
     if not options.columns and not options.exclude:
         return Selection(source.names, width, first, None)
     names = source.names or numbered(width)

@@ -67,29 +67,30 @@ def start_of_row(path: Path, position: int, quoted: bool) -> int:
     return position
 
 
-def blocks(path: Path, start: int, stop: int | None, quotes: bool = True) -> Iterator[tuple[int, bytes]]:
+def blocks(
+    path: Path, start: int, stop: int | None, quotes: bool = True, size: int | None = None
+) -> Iterator[tuple[int, bytes]]:
     """Whole lines from byte start (of the decompressed text) to stop, some megabytes at a time, with their place.
 
     A block ends after a newline, but for the last one of the file. quotes : whether newlines may stand in quotes.
+    size : bytes that are read at once.
     """
+    size = size or PIECE_BYTES
     with opened(path) as file:
         skip(file, start)
         left = b""
-        while True:
-            wanted = PIECE_BYTES if stop is None else min(PIECE_BYTES, stop - start - len(left))
-            more = file.read(wanted) if wanted > 0 else b""
-            if not more:
-                break
-            text = left + more if left else more
-            if quotes and QUOTE in text:
-                ends = ends_of_lines(text)
-                cut = int(ends[-1]) + 1 if len(ends) else 0
+        while more := file.read(size if stop is None else max(min(size, stop - start - len(left)), 0)):
+            if quotes and (QUOTE in more or QUOTE in left):
+                ends = ends_of_lines(left + more)
+                cut = int(ends[-1]) + 1 - len(left) if len(ends) else 0
             else:
-                cut = text.rfind(b"\n") + 1
-            if cut:
-                yield start, text[:cut]
-                start += cut
-            left = text[cut:]
+                cut = more.rfind(b"\n") + 1
+            if cut <= 0:
+                left += more
+                continue
+            yield start, b"".join((left, memoryview(more)[:cut]))
+            start += len(left) + cut
+            left = more[cut:]
     if left:
         yield start, left
 
