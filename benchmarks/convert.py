@@ -86,10 +86,13 @@ def main(ranks: int = 2, megabytes: int = 300, repeats: int = 7) -> None:
     for job, own in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(first, own, strict=True))
         middle = statistics.median(own)
-        lines.append(f"| {job} | {middle:.2f} ({min(own):.2f} to {max(own):.2f}) | {size / middle:.0f} | {ratio:.2f} |\n")
+        lines.append(
+            f"| {job} | {middle:.2f} ({min(own):.2f} to {max(own):.2f}) | {size / middle:.0f} | {ratio:.2f} |\n"
+        )
     text = (
         f"# CSV to HDF5\n\nMachine: {describe()}; load {os.getloadavg()[0]:.1f} when it ended.\n"
-        f"{size:.0f} MB of doubles in {COLUMNS} columns, in the page cache. Medians of {repeats} rounds (least to most).\n\n"
+        f"{size:.0f} MB of doubles in {COLUMNS} columns, in the page cache. "
+        f"Medians of {repeats} rounds (least to most).\n\n"
         "| | seconds | MB/s | speed beside the first, median of rounds |\n| --- | --- | --- | --- |\n" + "".join(lines)
     )
     print(text)

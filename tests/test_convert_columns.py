@@ -172,6 +172,14 @@ def test_where_the_file_comes_from_is_in_it(tmp_path: Path) -> None:
     assert "mpigd_version" in attributes
 
 
+def test_the_last_line_needs_no_end_to_decide_what_a_column_is(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("a,b,c\n,1,true\nx,2,false")
+    convert(tmp_path / "in.csv", tmp_path / "out.h5", missing="drop")
+    found = content(tmp_path / "out.h5")
+    assert found["names"] == ["a=x", "b"]
+    np.testing.assert_array_equal(found["y"], [0.0])
+
+
 def test_no_target_weights_last(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0], "y": [3.0, 4.0], "w": [1.0, 0.5]})
     path = save(frame, tmp_path / "in.csv")

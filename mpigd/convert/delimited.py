@@ -9,6 +9,7 @@ import csv as slow
 import io
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,12 +107,14 @@ class Delimited(Source):
 
 def _records(content: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Fields of rows with the number of the line, from 0, on which each begins; blank lines are left out."""
+    slow.field_size_limit(1 << 30)
     reader = slow.reader(io.StringIO(content, newline=""), delimiter=delimiter)
     line = 0
-    for fields in reader:
-        if fields:
-            yield line, fields
-        line = reader.line_num
+    with suppress(slow.Error):  # pyarrow will have more to say of it
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num
 
 
 def _fits(value: str, kind: str) -> bool:
@@ -147,6 +150,8 @@ def opened(path: Path, delimiter: str | None, header: bool, room: int) -> Delimi
         sample = file.read(SAMPLE)
         while not len(text.ends_of_lines(sample)) and (more := file.read(SAMPLE)):
             sample += more
+        if not file.read(1):
+            sample += b"\n"  # the last line is whole
     names, body = _header(path, sample, delimiter, header)
     # What is done for each column of a piece should be little beside its rows.
     piece = max(PIECE_BYTES, min(room, PIECE_FIELDS * 16 * len(names)))

@@ -118,7 +118,7 @@ def _check(sources: Sequence[Source], plan: Plan, options: Convert, found: Found
         raise DataError(f"{sources[0].path}: holds no rows{rest or ' after the header line or shape'}")
     for name, levels in found.levels.items():
         if len(levels) > options.max_levels:
-            raise too_many_levels(plan, sources[0], name, len(levels), options)
+            raise too_many_levels(plan, sources[0], name, options)
 
 
 def _fills(

@@ -187,7 +187,7 @@ class Survey:
             [-1 if text is None else known.setdefault(text, len(known)) for text in texts] + [-1], np.int32
         )
         if len(known) > self._options.max_levels:
-            raise too_many_levels(self._plan, source, name, len(known), self._options)
+            raise too_many_levels(self._plan, source, name, self._options)
         result: np.ndarray = codes[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
         return result
 
@@ -240,7 +240,7 @@ def is_fatal(plan: Plan, options: Convert, name: str) -> bool:
     return options.missing == "refuse" or name in special or name in plan.categorical or plan.sparse
 
 
-def too_many_levels(plan: Plan, source: Source, name: str, count: int, options: Convert) -> DataError:
+def too_many_levels(plan: Plan, source: Source, name: str, options: Convert) -> DataError:
     """The error for a category of which there are more than --max-levels."""
     if plan.target is not None and plan.target.name == name:
         return DataError(
@@ -248,7 +248,7 @@ def too_many_levels(plan: Plan, source: Source, name: str, count: int, options: 
             "(see --target and --max-levels)"
         )
     return DataError(
-        f"{source.path}: column '{name}' has {count} levels or more, and --max-levels is {options.max_levels}; hash "
+        f"{source.path}: column '{name}' has more than {options.max_levels} levels, which is --max-levels; hash "
         "them, as with --hash-bits 12, raise --max-levels, or leave the column out with --exclude"
     )
 
