@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from tables import FORMATS, content, convert, save, save_sparse, some_numbers, s
 
 from mpigd import dataset
 from mpigd.comm import Comm
-from mpigd.convert import delimited, source, text
-from mpigd.errors import DataError
+from mpigd.convert import delimited, job, source, spool, text, write
+from mpigd.errors import DataError, OutputError
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -244,9 +244,7 @@ def test_imputed_values_do_not_depend_on_ranks(
 
 
 @pytest.mark.mpi
-def test_a_fault_on_one_rank_is_an_error_on_all(
-    comm: Comm, shared_path: Path, monkeypatch: pytest.MonkeyPatch, write_data: Callable[..., Path]
-) -> None:
+def test_a_fault_on_one_rank_is_an_error_on_all(comm: Comm, shared_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "UNIT", 64)
     if comm.rank == 0:
         rows = [f"{i},{i}" for i in range(100)]
@@ -256,6 +254,37 @@ def test_a_fault_on_one_rank_is_an_error_on_all(
     with pytest.raises(DataError, match=r"line 85, column 'b': 'oops' is not a number") as caught:
         convert(shared_path / "in.csv", shared_path / "out.h5", comm=comm)
     assert caught.value.agreed
+    comm.leave()
+    assert [path.name for path in shared_path.iterdir()] == ["in.csv"]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("where", ["rows on disk", "contiguous", "chunked"])
+def test_a_full_disk_of_one_rank_leaves_nothing(
+    comm: Comm, shared_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(text, "UNIT", 1000)
+    if comm.rank == 0:
+        save(some_numbers(), shared_path / "in.csv")
+    comm.leave()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if comm.rank == comm.size - 1:
+        if where == "rows on disk":
+            monkeypatch.setattr(spool.pa.ipc, "new_stream", full)
+        else:
+            monkeypatch.setattr(write, "fill", full)
+    if where == "rows on disk":
+        monkeypatch.setattr(job, "parse_bytes", lambda *_: 2)
+    with pytest.raises(OutputError, match="can't be written: No space left on device"):
+        convert(
+            shared_path / "in.csv",
+            shared_path / "out.h5",
+            comm=comm,
+            compression="gzip" if where == "chunked" else "none",
+        )
     comm.leave()
     assert [path.name for path in shared_path.iterdir()] == ["in.csv"]
 
