@@ -27,7 +27,7 @@ from measure import MEGABYTES, REPEATS, ROWS, Table, compare, make_slice
 from scipy import sparse
 
 from mpigd.comm import Comm
-from mpigd.dataset import block_rows
+from mpigd.storage import block_rows
 
 COLUMNS = (13, 28, 64, 128, 512, 2000)
 DTYPES = ("float32", "float64", "float16", "uint8")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -85,31 +86,121 @@ def torch_lbfgs(problem: Problem, tol: float) -> np.ndarray:
     import torch
 
     torch.set_num_threads(CORES)
+    coef, evaluate = _torch_objective(problem)
+    _torch_minimise([coef], evaluate, tol)
+    return coef.detach().numpy().astype(np.float64)
+
+
+def torch_ddp(problem: Problem, tol: float) -> np.ndarray:
+    """The same over DistributedDataParallel: a process for each core, its share of the rows, gloo between them."""
+    import torch
+
+    global begin
+    with tempfile.TemporaryDirectory() as scratch:
+        given = (problem, tol, scratch)
+        torch.multiprocessing.start_processes(_torch_rank, given, nprocs=CORES, start_method="fork")
+        seconds, coef = np.load(Path(scratch) / "seconds.npy"), np.load(Path(scratch) / "coef.npy")
+    begin = time.perf_counter() - float(seconds)  # without the start of the processes
+    return coef
+
+
+def _torch_rank(rank: int, problem: Problem, tol: float, scratch: str) -> None:
+    """What one process of torch_ddp does."""
+    import torch
+
+    torch.set_num_threads(1)
+    store = torch.distributed.FileStore(f"{scratch}/store", CORES)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=CORES)
+    n = len(problem["y"])
+    rows = slice(rank * n // CORES, (rank + 1) * n // CORES)
+    mine = {key: problem[key][rows] if problem[key] is not None else None for key in ("X", "y", "offset")}
+    coef, evaluate = _torch_objective({**problem, **mine}, distributed=True, share=CORES * (rows.stop - rows.start) / n)
+    torch.distributed.barrier()
+    start = time.perf_counter()
+    _torch_minimise([coef], evaluate, tol)
+    if rank == 0:
+        np.save(f"{scratch}/seconds.npy", time.perf_counter() - start)
+        np.save(f"{scratch}/coef.npy", coef.detach().numpy().astype(np.float64).T)
+    torch.distributed.destroy_process_group()
+
+
+def _torch_objective(problem: Problem, distributed: bool = False, share: float = 1.0) -> tuple[Any, Callable[[], Any]]:
+    """Coefficients, (d, K) or those of a linear layer, and what evaluates value and gradient at them.
+
+    Distributed, DDP takes the mean of the processes' gradients; `share` is the weight of this one's rows in it.
+    """
+    import torch
+
     X, y = torch.from_numpy(problem["X"]), torch.from_numpy(problem["y"])
     loss, l2 = problem["loss"], problem["l2"]
     outputs = int(y.max()) + 1 if loss == "softmax" else 1
     offset = torch.from_numpy(problem["offset"].astype(np.float32)) if loss == "poisson" else None
-    coef = torch.zeros((X.shape[1], outputs), requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [coef], max_iter=MANY, max_eval=MANY, tolerance_grad=tol, tolerance_change=0.0, line_search_fn="strong_wolfe"
-    )
     functions = torch.nn.functional
+    if distributed:
+        layer = torch.nn.Linear(X.shape[1], outputs, bias=False)
+        torch.nn.init.zeros_(layer.weight)
+        model: Any = torch.nn.parallel.DistributedDataParallel(layer)
+        coef: Any = layer.weight
+    else:
+        coef = torch.zeros((X.shape[1], outputs), requires_grad=True)
+        model = lambda rows: rows @ coef  # noqa: E731
 
     def evaluate() -> Any:
-        optimizer.zero_grad()
-        eta = X @ coef
+        coef.grad = None
+        eta = model(X)
         if loss == "softmax":
             value = functions.cross_entropy(eta, y.long())
         elif loss == "poisson":
             value = functions.poisson_nll_loss(eta[:, 0] + offset, y)
         else:
             value = functions.binary_cross_entropy_with_logits(eta[:, 0], y)
-        value = value + 0.5 * l2 * (coef * coef).sum()
+        value = share * value + 0.5 * l2 * (coef * coef).sum()
         value.backward()
+        if distributed:  # the line search has to see the same value everywhere
+            value = value.detach()
+            torch.distributed.all_reduce(value)
+            value /= CORES
         return value
 
-    optimizer.step(evaluate)
-    return coef.detach().numpy().astype(np.float64)
+    return coef, evaluate
+
+
+def _torch_minimise(parameters: list[Any], evaluate: Callable[[], Any], tol: float) -> None:
+    """L-BFGS with a strong Wolfe search."""
+    import torch
+
+    torch.optim.LBFGS(
+        parameters,
+        max_iter=MANY,
+        max_eval=MANY,
+        tolerance_grad=tol,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    ).step(evaluate)
+
+
+def vowpal_wabbit(problem: Problem, tol: float) -> np.ndarray:
+    """L-BFGS of Vowpal Wabbit over its own cache of a text file; its loss is a sum, its model float32."""
+    import vowpalwabbit
+
+    global begin
+    X, y, l2 = problem["X"], problem["y"], problem["l2"]
+    n, d = X.shape
+    with tempfile.TemporaryDirectory() as scratch:
+        text = Path(scratch) / "rows.vw"
+        with text.open("w", encoding="ascii") as file:
+            for i, label in enumerate(y):
+                row = zip(X[i].indices, X[i].data, strict=True) if sparse.issparse(X) else enumerate(X[i])
+                file.write(f"{1 if label else -1} | " + " ".join(f"{j}:{x:.9g}" for j, x in row) + "\n")
+        common = f"-b {max((d - 1).bit_length(), 10)} --noconstant --quiet --holdout_off --loss_function logistic"
+        common += f" --cache_file {scratch}/rows.cache"
+        vowpalwabbit.Workspace(f"{common} -d {text} -k --passes 1").finish()  # makes the cache
+        begin = time.perf_counter()
+        fit = f"{common} --bfgs --passes 10000 --termination {tol} --l2 {l2 * n!r} --mem 15"
+        model = vowpalwabbit.Workspace(fit)
+        coef = np.array([model.get_weight(j) for j in range(d)])
+        model.finish()
+    return coef
 
 
 def glum(problem: Problem, tol: float) -> np.ndarray:
@@ -213,6 +304,8 @@ PEERS: dict[str, Fit] = {
     "scikit-learn-intelex": scikit_learn_intelex,
     "Snap ML": snap_ml,
     "torch L-BFGS": torch_lbfgs,
+    "torch L-BFGS, DDP": torch_ddp,
+    "Vowpal Wabbit": vowpal_wabbit,
     "glum": glum,
     "skglm": skglm,
     "adelie": adelie,

@@ -75,6 +75,7 @@ class Slice(ABC):
     picked: np.ndarray | None = field(default=None, kw_only=True)
 
     KERNELS: ClassVar[dict[str, Kernel]]  # by operation
+    streams: ClassVar[bool] = False  # whether X is read anew for every operation, which then may fail
 
     @property
     @abstractmethod

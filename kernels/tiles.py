@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mpigd_kernels.native import Integers1, OtherTiles, Rows, Tiles, kernel
+from mpigd_kernels.native import Floats2, Integers1, OtherTiles, Rows, Tiles, kernel
+from mpigd_kernels.vector import fma_lanes, lanes_of, load, splat, store
 
 TILE_ROWS = 64  # two tiles of float32 stay in L2 up to a thousand columns; measured in benchmarks/
 LEAST_ROWS = 16  # as many as there are float lanes, so that no kernel needs a remainder loop
@@ -19,14 +20,28 @@ def tile_count(n: int, rows: int) -> int:
 
 
 @kernel
-def fill_tiles(chunk: Rows, start: int, tiles: Tiles) -> None:
-    """Copy chunk (m, d) to rows start … start + m - 1 of tiles (tiles, d, rows)."""
+def fill_tiles(chunk: Rows, start: int, tiles: Tiles, check: Floats2) -> None:
+    """Copy chunk (m, d) to rows start … start + m - 1 of tiles (tiles, d, rows).
+
+    start : where a tile begins.  check (1, 8) : overwritten; not all finite, if not all values are.
+    """
     m, d = chunk.shape
     rows = tiles.shape[2]
-    for i in range(m):
-        t, lane = divmod(start + i, rows)
+    zero = splat(0.0, check)
+    total = zero
+    for first in range(0, m, rows):
+        tile = tiles[(start + first) // rows]
+        count = min(rows, m - first)
         for j in range(d):
-            tiles[t, j, lane] = chunk[i, j]
+            if count == rows:  # a loop whose end is known
+                for i in range(rows):
+                    tile[j, i] = chunk[first + i, j]
+            else:
+                for i in range(count):
+                    tile[j, i] = chunk[first + i, j]
+            for i in range(0, rows, lanes_of(check)):
+                total = fma_lanes(load(tile, j, i, check), zero, total)
+    store(check, 0, 0, total)
 
 
 @kernel

@@ -97,6 +97,9 @@ class Console:
         self._out.print(_how_it_ended(fit))
         if fit.note:
             self._out.print(f"Note: {fit.note}.", soft_wrap=True)
+        for name, scores in fit.scores.items():
+            shown = ", ".join(f"{key} {value:.6g}" for key, value in scores.items())
+            self._out.print(f"on the {name} rows: {shown}", soft_wrap=True)
         self._out.print(_split_of_time(fit.times))
         self._out.print(f"Fingerprints: model {fit.model.fingerprint}, data {fit.data_fingerprint}", soft_wrap=True)
         self._out.print(f"Written to {fit.run_dir}", soft_wrap=True)

@@ -10,12 +10,13 @@ from mpigd_data import path_of
 from mpigd_kernels import LOSSES
 
 from mpigd.comm import Comm
-from mpigd.dataset import Header, read
+from mpigd.dataset import read
 from mpigd.least_squares import closed_form
 from mpigd.model import Model
 from mpigd.options import Demo, Train
 from mpigd.predict import score
 from mpigd.rundir import RunDirectory
+from mpigd.storage import Header
 from mpigd.train import Fit, Observer, fit_into
 
 CLOSED_FORM = "closed form"
@@ -59,7 +60,7 @@ class Outcome:
 
 def run(comm: Comm, options: Demo, observers: Sequence[Observer] = ()) -> Outcome:
     """Fit by gradient descent and by stochastic gradient descent; compare with the closed form."""
-    base = Train(path_of("boston"), solver="gd", tol=1e-10, max_passes=20_000)
+    base = Train((path_of("boston"),), solver="gd", tol=1e-10, max_passes=20_000)
     ways = {
         "gradient descent": ("gd", base),
         "stochastic": ("sgd", replace(base, solver="sgd", batch_size=32, max_passes=200)),

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Names, open_file, read_header
 from mpigd.model import Model, is_model
 from mpigd.options import Inspect
 from mpigd.rundir import model_path
+from mpigd.storage import Names, open_file, read_header
 
 
 def run(comm: Comm, options: Inspect, observers: Sequence[Any] = ()) -> dict[str, Any]:

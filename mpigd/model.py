@@ -13,9 +13,9 @@ import numpy as np
 from mpigd_kernels import LOSSES, Loss
 
 from mpigd import __version__
-from mpigd.dataset import open_file
 from mpigd.errors import DataError
 from mpigd.files import written_whole
+from mpigd.storage import open_file
 
 FORMAT = "mpigd-model-1"
 

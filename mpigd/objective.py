@@ -23,10 +23,11 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import mpigd_kernels as kernels
 import numpy as np
@@ -42,6 +43,7 @@ from mpigd.scaling import Scaling, spread_of_target
 from mpigd.solvers.base import Batches
 from mpigd.solvers.choice import Shape
 
+T = TypeVar("T")
 DISTINCT = 1e-8  # part of a metric's diagonal that is added to it
 
 Average = Literal["rows", "ranks"]
@@ -100,13 +102,23 @@ class Objective:
         if reduce in ("int8", "top-share"):
             self._compressed = EightBits(comm) if reduce == "int8" else TopShare(comm, top_share)
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
-        weight = data.weight
-        self.n = int(comm.sum(np.array([np.count_nonzero(weight)]))[0])
-        self._weights = exact.of_blocks(weight[:, None], data.slice.block)
+        counted, self._weights = 0, exact.empty(1)
+        for weight in data.weights():
+            counted += int(np.count_nonzero(weight))
+            exact.merge(exact.of_blocks(weight, data.slice.block), self._weights)
+        self.n = int(comm.sum(np.array([counted]))[0])
         self._weight = float(comm.sum_exactly(self._weights, "weights")[0]) / self.n  # of a row, on average
         self.shape = (data.slice.d + intercept, self._outputs)
         self._computed = [0.0]  # shared with what is made of this one
         self._spread = np.ones(self._outputs) if data.classes.size else spread_of_target(comm, data)
+
+    def _compute(self, work: Callable[[], T]) -> T:
+        """What a rank computes by itself, timed. A collective where rows are read for it, which may fail."""
+        start = time.perf_counter()
+        with self._comm.agreement() if self._data.slice.streams else nullcontext():
+            result = work()
+        self._computed[0] += time.perf_counter() - start
+        return result
 
     @property
     def compute_seconds(self) -> float:
@@ -140,7 +152,8 @@ class Objective:
         """
         columns = picked[: len(picked) - self._intercept]
         result = copy.copy(self)
-        result._data, result.scaling = self._data.columns_only(columns), self.scaling.columns(columns)
+        result._data = self._compute(lambda: self._data.columns_only(columns))
+        result.scaling = self.scaling.columns(columns)
         result.penalty, result.shape = self.penalty.rows(picked), (len(picked), self.shape[1])
         result._shifts_of, result._batches, result._curved = {}, None, None
         return result
@@ -157,15 +170,18 @@ class Objective:
         """Gradients of F at some points, the data term being that of some mini-batches; one Allreduce."""
         rows, (*_, count, which) = self._rows_of(batches), batches
         shifts = self._shifts_for(max(count // len(which), 1))
-        totals: list[np.ndarray] = []
-        start = time.perf_counter()
-        for some in rows:
-            batch = self._data.slice.gather(some)
-            own = [batch.value_gradient(self._at(theta, self._loss), shifts=shifts) for theta in thetas]
-            for other, total in zip(own, totals, strict=False):
-                exact.merge(other, total)
-            totals = totals or own
-        self._computed[0] += time.perf_counter() - start
+
+        def add_up() -> list[np.ndarray]:
+            totals: list[np.ndarray] = []
+            for some in rows:
+                batch = self._data.slice.gather(some)
+                own = [batch.value_gradient(self._at(theta, self._loss), shifts=shifts) for theta in thetas]
+                for other, total in zip(own, totals, strict=False):
+                    exact.merge(other, total)
+                totals = totals or own
+            return totals
+
+        totals = self._compute(add_up)
         if self._compressed:
             found = self._compressed_means(self._compressed, totals, np.hstack(thetas))
         else:  # all points have the same rows, so that the last sum of weights is that of each
@@ -189,17 +205,19 @@ class Objective:
         Each step uses an equal part of the rows that the block has in the mini-batches.
         """
         rows = np.sort(np.concatenate(self._rows_of(batches)))
-        start = time.perf_counter()
-        weight, terms = self._data.weight, []
-        for own in np.split(rows, np.flatnonzero(np.diff(rows // self._data.slice.block)) + 1):
-            local = theta
-            for k in range(min(steps, len(own))):
-                part = np.ascontiguousarray(own[k::steps])
-                local = self.penalty.proximal(local - rate * self._gradient_of(part, local), rate)
-            total = float(np.sum(weight[own]))
-            terms.append(np.append(total * local.reshape(-1), total))
-        self._computed[0] += time.perf_counter() - start
-        mean = self._means(exact.of_blocks(np.array(terms)), "local", theta)
+
+        def descend() -> np.ndarray:
+            weight, terms = self._data.weight, []
+            for own in np.split(rows, np.flatnonzero(np.diff(rows // self._data.slice.block)) + 1):
+                local = theta
+                for k in range(min(steps, len(own))):
+                    part = np.ascontiguousarray(own[k::steps])
+                    local = self.penalty.proximal(local - rate * self._gradient_of(part, local), rate)
+                total = float(np.sum(weight[own]))
+                terms.append(np.append(total * local.reshape(-1), total))
+            return exact.of_blocks(np.array(terms))
+
+        mean = self._means(self._compute(descend), "local", theta)
         return mean[:-1].reshape(theta.shape)
 
     def _gradient_of(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
@@ -283,10 +301,9 @@ class Objective:
             self.value_gradient_and_curvature(theta)
         assert self._curved is not None
         data = self._data.slice
-        start = time.perf_counter()
+        kept = self._curved[1]
         at, along = self._at(theta, self._loss), self.scaling.to_columns(direction, self._intercept)
-        total = data.hessian_product(at, *along, self._curved[1])
-        self._computed[0] += time.perf_counter() - start
+        total = self._compute(lambda: data.hessian_product(at, *along, kept))
         total[:, -1:] = self._weights  # the kernel has only the weighted curvature
         sums = self._means(total, "product", np.hstack([theta, direction]))
         product = self._in_theta(sums, self._outputs)
@@ -310,9 +327,8 @@ class Objective:
             self._ready.add(kind)
         if kind not in self._shifts_of:
             self._shifts_of[kind] = self._second_order_shifts()
-        start, d = time.perf_counter(), data.d
-        total = data.second_order(self._at(theta, loss), self._shifts_of[kind])
-        self._computed[0] += time.perf_counter() - start
+        d = data.d
+        total = self._compute(lambda: data.second_order(self._at(theta, loss), self._shifts_of[kind]))
         *rows, ends = np.split(self._means(total, kind, theta, -2), _ends_of_rows(d))
         residual, value, _, curvature = ends
         # X' S (X 1) and its last row and column, those of the intercept.
@@ -351,10 +367,8 @@ class Objective:
             passes += 1
             if abs(eigenvalue - before) <= tolerance * abs(eigenvalue):
                 break
-        start = time.perf_counter()
-        largest = np.array([data.slice.largest_row_norm(self.scaling.mean, self.scaling.scale)])
-        self._computed[0] += time.perf_counter() - start
-        row = self._comm.max(largest)[0] + self._intercept
+        largest = self._compute(lambda: data.slice.largest_row_norm(self.scaling.mean, self.scaling.scale))
+        row = self._comm.max(np.array([largest]))[0] + self._intercept
         if self._loss.curvature is None:
             raise ValueError(f"the curvature of loss {self._loss.name} has no bound")
         curvature, penalty = self._loss.curvature(*self._parameters), float(self.penalty.l2.max(initial=0.0))
@@ -409,9 +423,7 @@ class Objective:
         every row.
         """
         d, outputs = data.d, theta.shape[1]
-        start = time.perf_counter()
-        total = data.value_gradient(self._at(theta, loss), curvature, shifts)
-        self._computed[0] += time.perf_counter() - start
+        total = self._compute(lambda: data.value_gradient(self._at(theta, loss), curvature, shifts))
         sums = self._means(total, kind, theta)
         return float(sums[(d + 1) * outputs : -1].sum()), self._in_theta(sums, outputs)
 

@@ -7,6 +7,7 @@ and the text under a field is its help. This module imports nothing heavy: all r
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +19,9 @@ from mpigd.errors import UsageError
 class Train:
     """Fit a model to DATA and write it to a run directory."""
 
-    data: Path
-    """HDF5 file with X (rows, columns), dense or as AnnData's sparse rows, and y (rows) or (rows, outputs);
-    sample_weight and offset are used where present."""
+    data: tuple[Path, ...]
+    """HDF5 files, or patterns of names, whose rows come one after the other: X (rows, columns), dense or as AnnData's
+    sparse rows, and y (rows) or (rows, outputs); sample_weight and offset are used where present."""
 
     _: KW_ONLY
 
@@ -129,6 +130,13 @@ class Train:
     """Of sgd: steps that every block of rows goes by itself before the mean over blocks is taken. They share the
     block's rows of the mini-batch, which should have several for each."""
 
+    memory: str | None = None
+    """Bytes that each rank may take, as in 2GiB. Where X does not fit, it is read anew for every pass; with the same
+    solver the result is the same."""
+
+    scratch: Path | None = None
+    """Directory of a local disk for a copy of what does not fit in memory, in the layout that passes read."""
+
     threads: int = 1
     """Threads of each rank. The result does not depend on it, nor on the number of ranks (but see reduce)."""
 
@@ -147,6 +155,24 @@ class Train:
 
     top_share: float = 0.01
     """Share of the gradient's numbers that --reduce top-share sends."""
+
+    test_share: float = 0.0
+    """Share of rows, drawn by seed, that are not used for the fit, and on which the model is scored in the end."""
+
+    validation_share: float = 0.0
+    """A second such share."""
+
+    stratify: bool = False
+    """Draw shares from each class."""
+
+    split: str | None = None
+    """Name of a dataset (rows) that says instead what each row is for: 0 train, 1 validation, 2 test."""
+
+    test_data: tuple[Path, ...] = ()
+    """Files, or patterns, that hold the rows to test instead."""
+
+    validation_data: tuple[Path, ...] = ()
+    """The same for validation."""
 
     init: Path | None = None
     """A model.h5, or run directory, to begin at instead of zero."""
@@ -181,6 +207,15 @@ class Train:
     """Print one JSON object on standard output and nothing else there."""
 
     def __post_init__(self) -> None:
+        _several(self)
+        _require(self.scratch is None or self.memory is not None, "--scratch", self.scratch, "--memory, too")
+        _require(self.memory is None or parse_bytes(self.memory) > 0, "--memory", self.memory, "a number > 0")
+        shares = self.test_share, self.validation_share
+        _require(min(shares) >= 0.0, "--test-share, --validation-share", shares, "numbers ≥ 0")
+        _require(sum(shares) < 1.0, "--test-share and --validation-share", sum(shares), "less than 1 together")
+        ways = (sum(shares) > 0.0) + (self.split is not None) + bool(self.test_data or self.validation_data)
+        _require(ways <= 1, "--split, shares and files", "", "one way to divide rows only")
+        _require(sum(shares) > 0.0 or not self.stratify, "--stratify", "", "a share, too")
         _require(0.0 <= self.l2 < math.inf, "--l2", self.l2, "a number ≥ 0")
         _require(0.0 <= self.l1 < math.inf, "--l1", self.l1, "a number ≥ 0")
         low, high = self.bounds
@@ -221,8 +256,7 @@ class Train:
 
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, those that are None left out."""
-        plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
-        return {key: value for key, value in plain.items() if value is not None and key != "_"}
+        return {key: _plain(value) for key, value in asdict(self).items() if value not in (None, ()) and key != "_"}
 
 
 @dataclass(frozen=True)
@@ -232,8 +266,8 @@ class Predict:
     model: Path
     """A model.h5 that train wrote, or its run directory."""
 
-    data: Path
-    """HDF5 file with X (rows, columns)."""
+    data: tuple[Path, ...]
+    """HDF5 files, or patterns of names, with X (rows, columns)."""
 
     _: KW_ONLY
 
@@ -246,6 +280,9 @@ class Predict:
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 
+    def __post_init__(self) -> None:
+        _several(self)
+
 
 @dataclass(frozen=True)
 class Evaluate:
@@ -254,10 +291,13 @@ class Evaluate:
     model: Path
     """A model.h5 that train wrote, or its run directory."""
 
-    data: Path
-    """HDF5 file with X (rows, columns) and y (rows)."""
+    data: tuple[Path, ...]
+    """HDF5 files, or patterns of names, with X (rows, columns) and y (rows)."""
 
     _: KW_ONLY
+
+    on: Literal["all", "train", "validation", "test"] = "all"
+    """Rows to score on, as the model's own options divide them; DATA are then what train was given as data."""
 
     x: str = "X"
     """Name of the dataset with the columns."""
@@ -268,6 +308,9 @@ class Evaluate:
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
 
+    def __post_init__(self) -> None:
+        _several(self)
+
 
 @dataclass(frozen=True)
 class Verify:
@@ -276,8 +319,8 @@ class Verify:
     model: Path
     """A model.h5 that train wrote, or its run directory."""
 
-    data: Path
-    """The HDF5 file that it was fitted on."""
+    data: tuple[Path, ...]
+    """The HDF5 files that it was fitted on."""
 
     _: KW_ONLY
 
@@ -291,6 +334,7 @@ class Verify:
     """Print one JSON object on standard output and nothing else there."""
 
     def __post_init__(self) -> None:
+        _several(self)
         _require(self.threads >= 1, "--threads", self.threads, "a whole number ≥ 1")
 
 
@@ -410,7 +454,7 @@ class Convert:
             delimiter,
             "one character, or tab",
         )
-        _require(parse_bytes(self.memory, "--memory") >= 1 << 20, "--memory", self.memory, "at least 1MiB")
+        _require(parse_bytes(self.memory) >= 1 << 20, "--memory", self.memory, "at least 1MiB")
 
     @property
     def sources(self) -> tuple[Path, ...]:
@@ -430,21 +474,34 @@ class Demo:
     json = False
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _several(options: Train | Predict | Evaluate | Verify) -> None:
+    """Let one file stand for a tuple of one."""
+    for name in {"data", "test_data", "validation_data"} & vars(options).keys():
+        given: Any = getattr(options, name)
+        given = (given,) if isinstance(given, (str, Path)) else given
+        object.__setattr__(options, name, tuple(map(Path, given)))
+
+
+UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def parse_bytes(text: str) -> int:
+    """A number of bytes: plain, or with KiB, MiB, GiB, TiB (K, M, G, T and KB, … mean the same)."""
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?)(?:I?B)?\s*", text, re.IGNORECASE)
+    if not found:
+        raise UsageError(f"{text}: expected a number of bytes, as in 512MiB or 2GiB")
+    return int(float(found[1]) * (1 << UNITS[found[2].upper()]))
+
+
 Options = Train | Predict | Evaluate | Verify | Inspect | Convert | Demo
 
 
 def _require(holds: bool, option: str, value: object, expected: str) -> None:
     if not holds:
         raise UsageError(f"{option} {value}: expected {expected}")
-
-
-def parse_bytes(text: str, option: str) -> int:
-    """A size in bytes from text such as 512MiB, 2GiB, 1.5GB or 1048576; UsageError, naming the option, otherwise."""
-    powers = {"": 1, "b": 1}
-    for power, letter in enumerate("kmgt", start=1):
-        powers |= {letter: 1024**power, f"{letter}ib": 1024**power, f"{letter}b": 1000**power}
-    digits = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-    factor = powers.get(text.strip()[len(digits) :].strip().lower(), 0)
-    holds = factor > 0 and digits.replace(".", "", 1).isdecimal()
-    _require(holds, option, text, "a size such as 512MiB, 2GiB or 1048576")
-    return int(float(digits) * factor) if "." in digits else int(digits) * factor

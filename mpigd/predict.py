@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,17 @@ import h5py
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, Names, encode, prepare, read
+from mpigd.dataset import Dataset, encode, prepare, read
 from mpigd.errors import DataError
 from mpigd.files import check_writable, publish, reported, temporary_name
 from mpigd.metrics import classification, regression
 from mpigd.model import Model
 from mpigd.options import Evaluate, Predict
+from mpigd.problem import options_of, read_split
 from mpigd.rundir import model_path
+from mpigd.splits import NAMES as ROLES
+from mpigd.splits import check_roles
+from mpigd.storage import Names
 
 
 def predict(comm: Comm, options: Predict, observers: Sequence[Any] = ()) -> dict[str, Any]:
@@ -38,11 +43,19 @@ def predict(comm: Comm, options: Predict, observers: Sequence[Any] = ()) -> dict
 def evaluate(comm: Comm, options: Evaluate, observers: Sequence[Any] = ()) -> dict[str, Any]:
     """Metrics of a model on a data file, over all rows of all ranks."""
     model = load(comm, options.model)
-    data = read(comm, options.data, Names(x=options.x, y=options.y), target="real")
-    if len(model.classes):
+    if options.on == "all":
+        data = read(comm, options.data, Names(x=options.x, y=options.y), target="real")
+    else:
+        with comm.agreement():
+            chosen = options_of(model, options.model, options.data)
+        split = read_split(comm, replace(chosen, x=options.x, y=options.y))
+        check_roles(comm, split, (options.on,))
+        data = split.part(ROLES.index(options.on))
+    if len(model.classes) and not np.array_equal(data.classes, model.classes):
         with comm.agreement():
             data = encode(data, model.classes)
-    return {"rows": data.header.n, **score(comm, model, data), "ranks": comm.size}
+    rows = int(comm.sum(np.array([sum(np.count_nonzero(weight) for weight in data.weights())]))[0])
+    return {"rows": rows, **score(comm, model, data), "ranks": comm.size}
 
 
 def score(comm: Comm, model: Model, data: Dataset) -> dict[str, float]:
@@ -73,7 +86,7 @@ def check_columns(comm: Comm, model: Model, data: Dataset) -> None:
     if data.header.d != len(model.coef):
         with comm.agreement():
             raise DataError(
-                f"{data.header.path}: dataset '{data.header.names.x}' has {data.header.d} columns; "
+                f"{data.header.label}: dataset '{data.header.names.x}' has {data.header.d} columns; "
                 f"the model was fitted on {len(model.coef)}"
             )
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 
 import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, Names, read
-from mpigd.errors import UsageError
+from mpigd.dataset import Dataset, read
+from mpigd.errors import DataError, UsageError
+from mpigd.model import Model
 from mpigd.objective import Objective, cost_of, outputs_of
-from mpigd.options import Train
+from mpigd.options import Train, parse_bytes
 from mpigd.penalties import penalty
 from mpigd.scaling import measure
-from mpigd.solvers import COMPRESSIBLE, KINKS, ONE_OUTPUT, RATED, SEARCHED, SOLVERS, choose, share_for_metric
+from mpigd.solvers import BY_ROWS, COMPRESSIBLE, KINKS, ONE_OUTPUT, RATED, SEARCHED, SOLVERS, choose, share_for_metric
 from mpigd.solvers.base import Solver
+from mpigd.splits import Split, by_dataset, by_file, by_share, check_roles
+from mpigd.storage import Names, find_files
+from mpigd.streaming import StreamedSlice
 
 # Options that not every solver has a use for.
 OF_SOME = (
@@ -25,10 +31,49 @@ OF_SOME = (
 
 
 def read_data(comm: Comm, options: Train) -> Dataset:
-    """Read the slice of this rank as the options ask for it. A collective."""
+    """Read the slice of this rank as the options ask for it; rows not to train have weight zero. A collective."""
+    return read_split(comm, options).train
+
+
+def read_split(comm: Comm, options: Train) -> Split:
+    """Read the slice of this rank, and what its rows are for. A collective."""
+    with comm.agreement():
+        files = [find_files(names) for names in (options.data, options.validation_data, options.test_data)]
+    data = _read(comm, options, [path for some in files for path in some])
+    roles: np.ndarray | None = None
+    wanted: tuple[str, ...] = ("train",)
+    if options.validation_data or options.test_data:
+        roles = by_file(data, (len(files[0]), len(files[1]), len(files[2])))
+    elif options.split is not None:
+        roles = by_dataset(comm, data, options.split)
+    elif options.test_share or options.validation_share:
+        roles = by_share(
+            comm, data, options.seed, options.validation_share, options.test_share, stratify=options.stratify
+        )
+        shares = {"validation": options.validation_share, "test": options.test_share}
+        wanted += tuple(name for name, share in shares.items() if share)
+    split = Split(data, roles)
+    check_roles(comm, split, wanted)
+    return split
+
+
+def _read(comm: Comm, options: Train, files: Sequence[Path]) -> Dataset:
     computing = kernels.Computing(np.dtype(options.arithmetic), options.threads)
-    names = Names(x=options.x, y=options.y, group=options.group)
-    return read(comm, options.data, names, kernels.LOSSES[options.loss].target, computing)
+    names = Names(x=options.x, y=options.y, group=options.group, split=options.split)
+    memory = None if options.memory is None else parse_bytes(options.memory)
+    target = kernels.LOSSES[options.loss].target
+    return read(comm, files, names, target, computing, memory, options.scratch)
+
+
+def options_of(model: Model, path: Path, data: Sequence[Path]) -> Train:
+    """The options that a model was fitted with, on data that may lie elsewhere now. DataError if it has none."""
+    known = {key: value for key, value in model.config.items() if key not in ("run_dir", "json", "scratch")}
+    if "init" in known:
+        known["init"] = Path(known["init"])
+    try:
+        return replace(Train(**known), data=tuple(data))
+    except (TypeError, UsageError) as error:
+        raise DataError(f"{path}: fitted with options that this version does not know: {error}") from None
 
 
 def make_objective(comm: Comm, data: Dataset, options: Train) -> Objective:
@@ -82,13 +127,20 @@ def make_solver(options: Train, data: Dataset) -> tuple[Solver, str, str]:
     loss = kernels.LOSSES[options.loss]
     outputs = outputs_of(data, loss)
     cost = cost_of(data, loss, (data.header.d + options.intercept, outputs), options.kinks)
+    # Whether rows are read for every pass depends on the ranks; what is chosen must not.
+    cost = replace(cost, streams=options.memory is not None)
     chosen = choose(replace(cost, quadratic=cost.quadratic and options.path == 1))
     name, why = (chosen.solver, chosen.why) if options.solver == "auto" else (options.solver, "")
+    if name in BY_ROWS and isinstance(data.slice, StreamedSlice) and not data.slice.parts.rows.in_one_piece:
+        raise UsageError(
+            f"--solver {name}: its mini-batches take rows from everywhere, and X lies in chunks that do not fit in "
+            "--memory; give --scratch, a directory for a copy, or another solver"
+        )
     if name in ONE_OUTPUT and outputs > 1:
         raise UsageError(f"--solver {name}: there are {outputs} outputs, and {name} takes one; use --solver lbfgs")
     # Defaults of the schedule differ between solvers.
     given = {key: value for key, value in vars(options).items() if (key, value) != ("schedule", "auto")}
-    given["one_in"] = share_for_metric(cost)
+    given["one_in"] = share_for_metric(replace(cost, streams=False))
     solver: Solver = SOLVERS[name](**{key: given[key] for key in parameters_of(name) & given.keys()})
     return solver, name, why
 

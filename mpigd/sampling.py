@@ -44,6 +44,19 @@ def pick(seed: int, first: int, last: int, one_in: int) -> np.ndarray:
     return picked
 
 
+def places(seed: int, epoch: int, first_block: int, block_rows: int, start: int, stop: int) -> np.ndarray:
+    """The rows start … stop - 1, counted from start, in the order of blocks that are shuffled each for itself: int64.
+
+    As for `deal`.
+    """
+    order = np.empty(stop - start, np.int64)
+    for block, row in enumerate(range(start, stop, block_rows), first_block):
+        rows = min(block_rows, stop - row)
+        own = np.argsort(_stream(seed, epoch, block).random_raw(rows), kind="stable")
+        order[row - start : row - start + rows] = row - start + own
+    return order
+
+
 def deal(seed: int, epoch: int, first_block: int, block_rows: int, start: int, stop: int, parts: int) -> np.ndarray:
     """The part (0 … parts - 1) of each of the rows start … stop - 1, shape (stop - start,), int64.
 
@@ -53,8 +66,6 @@ def deal(seed: int, epoch: int, first_block: int, block_rows: int, start: int, s
     part = np.empty(stop - start, np.int64)
     # Which part comes first is drawn too: else small blocks would always feed the same parts.
     rotation = int(_stream(seed, epoch, _LAST).random_raw() % parts)
-    for block, row in enumerate(range(start, stop, block_rows), first_block):
-        rows = min(block_rows, stop - row)
-        order = np.argsort(_stream(seed, epoch, block).random_raw(rows), kind="stable")
-        part[row - start + order] = (row + rotation + np.arange(rows)) % parts
+    order = places(seed, epoch, first_block, block_rows, start, stop)
+    part[order] = (start + rotation + np.arange(stop - start)) % parts
     return part

@@ -10,6 +10,7 @@ and gradients by the transpose of that map. X itself stays as it was read: narro
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -116,6 +117,8 @@ def spread_of_target(comm: Comm, data: Dataset) -> np.ndarray:
 def _moments(comm: Comm, rows: kernels.Slice, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted means of deviations from shift (d,) and of their squares; zeros where no row counts."""
     d = len(shift)
-    sums = comm.sum_exactly(rows.column_moments(shift), "moments")
+    with comm.agreement() if rows.streams else nullcontext():
+        total = rows.column_moments(shift)
+    sums = comm.sum_exactly(total, "moments")
     sums /= sums[-1] if sums[-1] > 0.0 else 1.0
     return sums[:d], sums[d:-1]

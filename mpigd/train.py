@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import mpigd_kernels as kernels
@@ -20,8 +21,8 @@ from mpigd.history import CONVERGED, Record, Stopping, divergence
 from mpigd.model import Model
 from mpigd.objective import Objective
 from mpigd.options import Train
-from mpigd.predict import check_columns, load
-from mpigd.problem import check_loss, check_solver, make_objective, make_solver, read_data
+from mpigd.predict import check_columns, load, score
+from mpigd.problem import check_loss, check_solver, make_objective, make_solver, read_split
 from mpigd.replicated import falling
 from mpigd.rundir import RunDirectory
 from mpigd.solvers import ON_A_PART, Newton, State
@@ -45,6 +46,7 @@ class Fit:
     times : the maximum over ranks.  run_dir : where it was written; known to rank 0 alone.
     solver : its name.  why : why it was chosen, empty if it was asked for.
     note : what a user should know of the answer; empty if nothing.
+    scores : metrics on rows that were held out, by name.
     """
 
     model: Model
@@ -58,6 +60,7 @@ class Fit:
     why: str
     note: str = ""
     run_dir: str = ""
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def nonzero(self) -> int:
@@ -85,6 +88,7 @@ class Fit:
             "ranks": self.ranks,
             "model_fingerprint": self.model.fingerprint,
             "data_fingerprint": self.data_fingerprint,
+            **({"scores": self.scores} if self.scores else {}),
             **self.times,
             **({"run_dir": self.run_dir} if self.run_dir else {}),
         }
@@ -100,7 +104,9 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
         if directory:
             directory.check()
             note_cores(options.threads)
-    return fit_into(comm, read_data(comm, options), options, directory, observers, begin)
+    split = read_split(comm, options)
+    scored = {name: split.part(role) for name, role in split.roles_with_rows(comm).items()}
+    return fit_into(comm, split.train, options, directory, observers, begin, scored)
 
 
 def fit_into(
@@ -110,8 +116,12 @@ def fit_into(
     directory: RunDirectory | None,
     observers: Sequence[Observer] = (),
     begin: float | None = None,
+    scored: Mapping[str, Dataset] = MappingProxyType({}),
 ) -> Fit:
-    """Fit a slice that has been read and write the run directory, which rank 0 alone passes."""
+    """Fit a slice that has been read and write the run directory, which rank 0 alone passes.
+
+    scored : slices to score the model on, by name.
+    """
     with comm.agreement():
         make_solver(options, data)  # before anything is written
         if directory:
@@ -122,6 +132,8 @@ def fit_into(
     finally:
         if directory:
             directory.close()
+    fitted = replace(fitted, scores={name: score(comm, fitted.model, some) for name, some in scored.items()})
+    fitted.model.result.update(fitted.summary())
     with comm.agreement():
         if directory:
             directory.save(fitted.model)

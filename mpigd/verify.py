@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.errors import BitsError, DataError, UsageError
+from mpigd.errors import BitsError, DataError
 from mpigd.model import Model
 from mpigd.options import Train, Verify
 from mpigd.predict import check_columns, load
-from mpigd.problem import make_objective, make_solver, read_data
+from mpigd.problem import make_objective, make_solver, options_of, read_data
 from mpigd.train import Observer, fit
 
 # What a model file has to hold of its fit.
@@ -62,14 +61,14 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
     begin = time.perf_counter()
     model = load(comm, options.model)
     with comm.agreement():
-        train = options_of(model, options)
+        train = checked_options(model, options)
     data = read_data(comm, train)
     check_columns(comm, model, data)
     outputs = 1 if len(model.classes) else model.columns()[0].shape[1]
     with comm.agreement():
         if not np.array_equal(data.classes, model.classes) or data.slice.y.shape[1] != outputs:
             raise DataError(
-                f"{options.data}: dataset '{train.y}' has other classes or columns than the model was fitted on"
+                f"{data.header.label}: dataset '{train.y}' has other classes or columns than the model was fitted on"
             )
 
     objective = make_objective(comm, data, train)
@@ -91,18 +90,12 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
     return Verification(checks, note(train, model, comm.size), comm.size, time.perf_counter() - begin)
 
 
-def options_of(model: Model, options: Verify) -> Train:
+def checked_options(model: Model, options: Verify) -> Train:
     """The options that a model was fitted with, on other data and threads; DataError if it does not know them."""
     lacking = ARRAYS - set(model.fit) | NUMBERS - set(model.result)
     if lacking or not model.config:
         raise DataError(f"{options.model}: the model does not say where its fit ended; fit it anew with `mpigd train`")
-    known = {key: value for key, value in model.config.items() if key not in ("run_dir", "json")}
-    if "init" in known:
-        known["init"] = Path(known["init"])
-    try:
-        return replace(Train(**known), data=options.data, threads=options.threads)
-    except (TypeError, UsageError) as error:
-        raise DataError(f"{options.model}: fitted with options that this version does not know: {error}") from None
+    return replace(options_of(model, options.model, options.data), threads=options.threads)
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:

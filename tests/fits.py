@@ -3,12 +3,14 @@
     mpirun -n RANKS python tests/fits.py DIRECTORY [NAME=VALUE …]
 
 DIRECTORY holds the files that `write_files` has made. The arguments are options of every fit, cases=some for a few of
-them only, scores=no to leave out metrics. Rank 0 prints one JSON object: a digest for each case.
+them only, scores=no to leave out metrics, stream=yes to read rows for every pass. Rank 0 prints one JSON
+object: a digest for each case.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -16,22 +18,32 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
 import mpigd_kernels as kernels
 import numpy as np
 from mpigd_kernels import vector
 from scipy import sparse
 
+from mpigd import dataset
 from mpigd.comm import Comm
 from mpigd.history import Record
 from mpigd.options import Train
 from mpigd.predict import score
 from mpigd.problem import read_data
+from mpigd.solvers import BY_ROWS
+from mpigd.storage import Header
+from mpigd.streaming import Room
 from mpigd.train import fit
 
 ROWS, COLUMNS = 777, 9
 # Ways to store the same whole numbers, none of which may change a bit.
-DENSE = ("float64", "float32", "float16", "int8", "big-endian", "chunked", "compressed")
-SPARSE = ("sparse", "sparse-float32")
+DENSE = (
+    *("float64", "float32", "float16", "int8", "big-endian", "chunked", "compressed", "zstd", "blosc2"),
+    *("files-?", "virtual"),
+)
+SPARSE = ("sparse", "sparse-float32", "sparse-chunked", "sparse-files-?")
+CHUNKED = ("chunked", "compressed", "zstd", "blosc2", "files-?", "virtual", "sparse-chunked", "big-endian")
+PARTS = (0, 5, 300, ROWS)  # where files of several begin
 LONG = ("long", "long-sparse")  # enough rows for a fit to begin on a part of them
 LONG_ROWS, LONG_COLUMNS = 3000, 3
 WIDE_COLUMNS = 400  # enough for a fit to work on some of them
@@ -68,21 +80,40 @@ def write_files(directory: Path) -> None:
         "compressed": (X.astype("int16"), {"chunks": (37, 4), "compression": "gzip", "shuffle": True}),
         "sparse": (sparse.csr_array(X.astype("float64")), {}),
         "sparse-float32": (sparse.csr_array(X.astype("float32")), {}),
+        "sparse-chunked": (sparse.csr_array(X.astype("float32")), {"chunks": (50,), "compression": "gzip"}),
+        "zstd": (X.astype("float32"), {"chunks": (16, 9), **hdf5plugin.Zstd()}),
+        "blosc2": (X.astype("int32"), {"chunks": (128, 9), "fletcher32": True, **hdf5plugin.Blosc2()}),
         "long": (long.astype("float64"), {}),
         "wide": (wide, {}),
         "long-sparse": (sparse.csr_array(long.astype("float64")), {}),
     }
     for name, (values, layout) in stored.items():
-        with h5py.File(directory / f"{name}.h5", "w") as file:
-            for key, array in (beside_long if name in LONG else beside).items():
-                file[key] = np.asarray(array, np.float64)
-            file["group"] = np.arange(values.shape[1]) // 2
-            if not sparse.issparse(values):
-                file.create_dataset("X", data=values, **layout)
-                continue
+        write_file(directory / f"{name}.h5", values, beside_long if name in LONG else beside, layout)
+    for number, (a, b) in enumerate(itertools.pairwise(PARTS)):
+        some = {key: np.asarray(array)[a:b] for key, array in beside.items()}
+        write_file(directory / f"files-{number}.h5", X[a:b].astype("float32"), some, {"chunks": (1, 9)} if a else {})
+        write_file(directory / f"sparse-files-{number}.h5", sparse.csr_array(X[a:b].astype("float64")), some, {})
+    virtual = h5py.VirtualLayout(X.shape, "float32")
+    for number, (a, b) in enumerate(itertools.pairwise(PARTS)):
+        virtual[a:b] = h5py.VirtualSource(directory / f"files-{number}.h5", "X", (b - a, COLUMNS))
+    write_file(directory / "virtual.h5", virtual, beside, {})
+
+
+def write_file(path: Path, values: Any, beside: dict[str, np.ndarray], layout: dict[str, Any]) -> None:
+    """One file: X with what belongs to its rows."""
+    with h5py.File(path, "w") as file:
+        for key, array in beside.items():
+            file[key] = np.asarray(array, np.float64)
+        file["group"] = np.arange(values.shape[1]) // 2
+        if isinstance(values, h5py.VirtualLayout):
+            file.create_virtual_dataset("X", values)
+        elif not sparse.issparse(values):
+            file.create_dataset("X", data=values, **layout)
+        else:
             group = file.create_group("X")
             group.attrs.update({"encoding-type": "csr_matrix", "shape": values.shape})
-            group["data"], group["indices"], group["indptr"] = values.data, values.indices, values.indptr
+            for key in ("data", "indices", "indptr"):
+                group.create_dataset(key, data=getattr(values, key), **layout)
 
 
 def cases() -> Iterator[Case]:
@@ -160,7 +191,9 @@ def some(every: Iterator[Case]) -> Iterator[Case]:
 def digest(comm: Comm, directory: Path, storage: str, options: dict[str, Any], scores: bool) -> str:
     """Hash of the bits of the coefficients, the history and, where wanted, the metrics of a fit."""
     loss = kernels.LOSSES[options.get("loss", "squared")]
-    chosen = Train(directory / f"{storage}.h5", **{"y": loss.target, **options})
+    if "memory" in options and options.get("solver") in BY_ROWS and storage in CHUNKED:
+        options = {**options, "scratch": directory}  # mini-batches need it
+    chosen = Train((directory / f"{storage}.h5",), **{"y": loss.target, **options})
     data = read_data(comm, chosen)
     records: list[Record] = []
     fitted = fit(comm, data, chosen, [lambda record, _: records.append(record)])
@@ -181,6 +214,12 @@ def arithmetic() -> list[str]:
     return [vector.processor()[0], *(hashlib.sha256(np.asarray(result).tobytes()).hexdigest() for result in results)]
 
 
+def cramped(header: Header, rows: int, memory: int) -> Room:
+    """Room for twelve blocks, so that six stay in memory, and three are read at a time."""
+    block = max(header.bytes * header.block // header.n, 1)
+    return Room(12 * block, 1 << 40, block)
+
+
 def main(directory: Path, *settings: str) -> None:
     """Run the cases and print their digests."""
     given: dict[str, Any] = dict(setting.split("=") for setting in settings)
@@ -188,6 +227,9 @@ def main(directory: Path, *settings: str) -> None:
     scores = given.pop("scores", "yes") == "yes"
     if "threads" in given:
         given["threads"] = int(given["threads"])
+    if given.pop("stream", "no") == "yes":
+        given["memory"] = "1GiB"  # of which there is hardly any
+        dataset.room_for_rows = cramped
     comm = Comm.world()
     digests = {name: digest(comm, directory, stored, {**options, **given}, scores) for name, stored, options in chosen}
     if comm.rank == 0:

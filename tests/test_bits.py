@@ -78,6 +78,11 @@ def test_the_same_bits_with_threads(run: Run, one_rank: Digests, ranks: int) -> 
     assert_same(run(ranks, "threads=2"), one_rank)
 
 
+@pytest.mark.parametrize(("ranks", "cases"), [(1, "some"), (3, "all")])
+def test_the_same_bits_where_rows_are_read_for_every_pass(run: Run, one_rank: Digests, ranks: int, cases: str) -> None:
+    assert_same(run(ranks, f"cases={cases}", "stream=yes"), one_rank)
+
+
 def algorithm(number: int) -> dict[str, str]:
     """Has Open MPI use one of its algorithms of Allreduce for every message."""
     return {

@@ -61,8 +61,8 @@ def test_the_main_job(tmp_path: Path, ranks: int) -> None:
     with h5py.File(run / "gd" / "model.h5") as file:
         theta = np.append(file["coef"][:], file["intercept"][()])
     # The test rows are one part of five; find the training rows as the job does, and fit them independently.
-    from mpigd.dataset import block_rows
     from mpigd.sampling import deal
+    from mpigd.storage import block_rows
 
     training = deal(0, 0, 0, block_rows(506), 0, 506, 5) != 0
     A = np.column_stack([data.X, np.ones(506)])[training]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_svmlight_file
 from tables import FORMATS, content, convert, save, save_sparse, some_numbers, some_sparse
 
-from mpigd import dataset
+from mpigd import dataset, storage
 from mpigd.comm import Comm
 from mpigd.convert import delimited, job, source, spool, text, write
 from mpigd.errors import DataError, OutputError
@@ -178,7 +178,9 @@ def test_compressed_chunks_are_whole_parts_of_blocks(tmp_path: Path, compression
         assert file["y"].fletcher32
         if layout == "dense":
             assert file["X"].fletcher32
-            assert dataset.block_rows(5000, 40) % file["X"].chunks[0] == 0
+            assert storage.block_rows(5000, 40) % file["X"].chunks[0] == 0
+    data = dataset.read(Comm.alone(), tmp_path / "out.h5", target="real")
+    np.testing.assert_array_equal(data.y[:, 0], frame["y"])
 
 
 @pytest.mark.mpi

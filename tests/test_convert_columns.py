@@ -208,10 +208,10 @@ def test_rows_wait_on_disk_beyond_the_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("1048576", 1 << 20), ("512MiB", 512 << 20), ("2GiB", 2 << 30), ("1.5kB", 1500), ("3 m", 3 << 20)],
+    [("1048576", 1 << 20), ("512MiB", 512 << 20), ("2GiB", 2 << 30), ("1.5kB", 1536), ("3 m", 3 << 20)],
 )
 def test_sizes_in_words(text: str, size: int) -> None:
-    assert parse_bytes(text, "--memory") == size
+    assert parse_bytes(text) == size
 
 
 def test_paths_end_with_the_output() -> None:

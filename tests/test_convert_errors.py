@@ -154,7 +154,7 @@ def test_hdf5_without_a_target(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"memory": "much"}, "--memory much: expected a size such as 512MiB"),
+        ({"memory": "much"}, "much: expected a number of bytes, as in 512MiB or 2GiB"),
         ({"memory": "10"}, "--memory 10: expected at least 1MiB"),
         ({"hash_bits": 31}, "--hash-bits 31: expected a whole number from 1 to 30"),
         ({"interactions": ("a",)}, "--interactions a: expected a:b"),

@@ -86,8 +86,9 @@ class Problem:
             x = m.data.astype(dtype), m.indices.astype(index), m.indptr.astype(np.int64)
             return kernels.SparseSlice(*fields.values(), *x, d)
         tiles = np.zeros((count, d, rows), kind)
-        kernels.fill_tiles(self.X[: n // 2].astype(kind), 0, tiles)
-        kernels.fill_tiles(self.X[n // 2 :].astype(kind), n // 2, tiles)
+        half = n // 2 // rows * rows
+        kernels.fill_tiles(self.X[:half].astype(kind), 0, tiles, np.zeros((1, 8)))
+        kernels.fill_tiles(self.X[half:].astype(kind), half, tiles, np.zeros((1, 8)))
         return kernels.DenseSlice(**fields, tiles=tiles)
 
     def eta(self) -> np.ndarray:

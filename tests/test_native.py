@@ -15,8 +15,8 @@ from mpigd_kernels import dense, native
 FILL = """
 import sys, numpy as np, mpigd_kernels as kernels
 tiles = np.zeros((1, 2, 16))
-kernels.fill_tiles(np.arange(6.0).reshape(3, 2), 1, tiles)
-assert tiles[0, 1, 1:4].tolist() == [1.0, 3.0, 5.0] and tiles.sum() == 15.0
+kernels.fill_tiles(np.arange(6.0).reshape(3, 2), 0, tiles, np.zeros((1, 8)))
+assert tiles[0, 1, :3].tolist() == [1.0, 3.0, 5.0] and tiles.sum() == 15.0
 print("compiled" if "numba" in sys.modules else "loaded")
 """
 
@@ -56,12 +56,12 @@ def test_without_a_writable_cache_every_process_compiles(tmp_path: Path) -> None
 )
 def test_wrong_arguments_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(TypeError, match=r"fill_tiles: expected Array"):
-        kernels.fill_tiles(bad, 0, np.zeros((1, 2, 16)))
+        kernels.fill_tiles(bad, 0, np.zeros((1, 2, 16)), np.zeros((1, 8)))
 
 
 def test_wrong_number_of_arguments_is_refused() -> None:
     with pytest.raises(ValueError, match="argument"):
-        kernels.fill_tiles(np.zeros((3, 2)), 0, np.zeros((1, 2, 16)), 1)
+        kernels.fill_tiles(np.zeros((3, 2)), 0, np.zeros((1, 2, 16)), np.zeros((1, 8)), 1)
 
 
 def test_kernels_agree_with_their_source() -> None:

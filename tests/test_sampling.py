@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpigd_kernels import exact
 
-from mpigd.dataset import block_rows, owned_rows
+from mpigd.reader import owned_rows
 from mpigd.sampling import deal, pick
+from mpigd.storage import block_rows
 
 
 def deal_all(n: int, parts: int, seed: int = 0, epoch: int = 0) -> np.ndarray:

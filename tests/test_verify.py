@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import load_table
 
-from mpigd import dataset
+from mpigd import reader
 from mpigd.comm import Comm
 from mpigd.dataset import read
 from mpigd.errors import BitsError, DataError
@@ -54,7 +54,8 @@ def test_a_fingerprint_depends_on_type_not_on_layout(comm: Comm, tables: Path) -
 def test_how_much_is_read_at_once_changes_nothing(comm: Comm, tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tables / f"{name}.h5" for name in ("float64", "compressed", "sparse")]
     whole = [fingerprint(comm, path) for path in paths]
-    monkeypatch.setattr(dataset, "CHUNK_BYTES", 1000)
+    for name in ("PIECE_BYTES", "CHUNKED_BYTES", "NUMBERS"):
+        monkeypatch.setattr(reader, name, 1000)
     assert [fingerprint(comm, path) for path in paths] == whole
 
 

@@ -49,14 +49,14 @@ def opened(options: Convert) -> tuple[Source, ...]:
 
 def _opened(path: Path, kind: str, options: Convert) -> Source:
     if kind == "csv":
-        return delimited.opened(path, options.delimiter, options.header, parse_bytes(options.memory, "--memory") // 16)
+        return delimited.opened(path, options.delimiter, options.header, parse_bytes(options.memory) // 16)
     if kind == "svmlight":
         return svmlight.opened(path)
     if kind == "hdf5":
         named = [name for name in (options.target, options.weight, options.offset) if name not in (None, "none")]
         return hdf5.opened(path, [name for name in named if name])
     if kind in ("npy", "npz"):
-        return matrices.opened(path, parse_bytes(options.memory, "--memory") // 2)
+        return matrices.opened(path, parse_bytes(options.memory) // 2)
     return tables.opened_parquet(path) if kind == "parquet" else tables.opened_arrow(path)
 
 

@@ -33,7 +33,7 @@ def run(comm: Comm, options: Convert, observers: Sequence[Callable[[Advance, flo
     sources, planned = _opened(comm, options)
     scanned = scan.scan(comm, sources)
     name = f".{options.output.name}.rows-of-rank-{comm.rank}"
-    spool = Spool(options.output.with_name(name), parse_bytes(options.memory, "--memory") // 2)
+    spool = Spool(options.output.with_name(name), parse_bytes(options.memory) // 2)
     try:
         survey = Survey(planned, options, spool)
         with comm.agreement():

@@ -20,10 +20,10 @@ from mpigd.comm import Comm
 from mpigd.convert.arrow import numbers
 from mpigd.convert.plan import Plan
 from mpigd.convert.settle import Settled
-from mpigd.dataset import block_rows
 from mpigd.errors import UsageError
 from mpigd.files import publish, reported, temporary_name
 from mpigd.options import Convert
+from mpigd.storage import block_rows
 
 CHUNK_BYTES = 1 << 20
 CACHE_BYTES = 64 << 20  # of HDF5, for chunks that are being filled
@@ -103,7 +103,7 @@ DATASETS = {"target": "y", "weight": "sample_weight", "offset": "offset"}
 def chunks(options: Convert, settled: Settled, layout: Layout) -> dict[str, tuple[int, ...]]:
     """Chunks of every dataset.
 
-    Of a dense X a block of rows (see `mpigd.dataset.block_rows`), or the half, quarter, … of it that is near 1 MiB. A
+    Of a dense X a block of rows (see `mpigd.storage.block_rows`), or the half, quarter, … of it that is near 1 MiB. A
     slice is whole blocks, so no two slices share a chunk, and none is decompressed twice.
     """
     n, d = settled.n, settled.encoder.d

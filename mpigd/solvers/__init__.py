@@ -34,9 +34,11 @@ ONE_OUTPUT = ("direct", "newton", "prox-newton")  # they form Hessians
 KINKS = ("prox-newton", "nesterov", "gd", "sgd", "svrg", "saga")  # what can do with them, and with bounds
 RATED = ("nesterov", "gd", "sgd", "svrg", "saga")  # whose rate comes from a bound of the curvature
 COMPRESSIBLE = ("sgd", "adagrad", "rmsprop", "adam", "adamw")  # whose gradients may be sent roughly
+BY_ROWS = (*COMPRESSIBLE, "svrg", "saga")  # whose steps are on mini-batches
 ON_A_PART = ("newton", "newton-cg", "lbfgs")  # what may begin on some of the rows
 
 __all__ = [
+    "BY_ROWS",
     "COMPRESSIBLE",
     "KINKS",
     "ONE_OUTPUT",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 # Measured with benchmarks/kernels.py on two kinds of processors.
 BANDWIDTH = 10e9  # bytes a second that a rank reads
+FROM_FILES = 0.5e9  # the same where they are read from files for every pass
 FLOPS = 40e9  # operations a second in products of blocks, double precision
 SCATTERED = 2e9  # the same where columns are sparse
 GRADIENT, HESSIAN = 1.3, 3.5  # reads that a pass takes beside products
@@ -35,6 +36,7 @@ class Shape:
 
     n, d, outputs, block : of the data; rows of a block.  bytes : of X.  numbers : stored ones a row, d where it is
     dense.  p : rows of theta.  quadratic : whether the loss is.  kinks : whether the penalty has some, or bounds.
+    streams : whether X may have to be read from files for every pass.
     """
 
     n: int
@@ -46,6 +48,7 @@ class Shape:
     p: int
     quadratic: bool = False
     kinks: bool = False
+    streams: bool = False
 
     @property
     def begins_on(self) -> int:
@@ -58,15 +61,29 @@ class Shape:
         return share if share > 1 and self.n >= ROWS_EACH * share * self.p * self.outputs else 0
 
     @property
+    def reading(self) -> float:
+        """Seconds that a pass waits for files."""
+        return self.bytes / FROM_FILES if self.streams else 0.0
+
+    @property
     def gradient(self) -> float:
         """Seconds of a pass."""
-        return PASS + max(GRADIENT * self.bytes / BANDWIDTH, 4.0 * self.n * self.numbers * self.outputs / FLOPS)
+        return (
+            PASS
+            + self.reading
+            + max(GRADIENT * self.bytes / BANDWIDTH, 4.0 * self.n * self.numbers * self.outputs / FLOPS)
+        )
 
     @property
     def hessian(self) -> float:
         """Seconds of a pass with a Hessian of one output."""
         products = self.n * self.numbers**2
-        return PASS + HESSIAN * self.bytes / BANDWIDTH + products / (FLOPS if self.numbers == self.d else SCATTERED)
+        return (
+            PASS
+            + self.reading
+            + HESSIAN * self.bytes / BANDWIDTH
+            + products / (FLOPS if self.numbers == self.d else SCATTERED)
+        )
 
     @property
     def factor(self) -> float:

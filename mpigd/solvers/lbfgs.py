@@ -26,7 +26,7 @@ class PairsState(State):
 
 @dataclass(frozen=True)
 class LimitedMemoryBFGS(FirstOrder):
-    """theta <- theta - t · H · gradient, H an approximate inverse Hessian from the last `memory` steps.
+    """theta <- theta - t · H · gradient, H an approximate inverse Hessian from the last `pairs` steps.
 
     J. Nocedal, S. Wright, "Numerical optimization", 2006, algorithms 7.4 and 7.5. H starts from the inverse of a
     metric, times a factor from the last step (eq. 7.20, in that metric). The metric is the Hessian of one of every
@@ -36,7 +36,7 @@ class LimitedMemoryBFGS(FirstOrder):
     is an estimate of the diagonal from the columns' mean squares, so that their units do not matter.
     """
 
-    memory: int = 10
+    pairs: int = 10
     one_in: int = 0
     seed: int = 0
 
@@ -77,8 +77,8 @@ class LimitedMemoryBFGS(FirstOrder):
             gradient=found,
             step=state.step + 1,
             passes=passes,
-            steps=steps[-self.memory :],
-            changes=changes[-self.memory :],
+            steps=steps[-self.pairs :],
+            changes=changes[-self.pairs :],
         )
 
     def _product(self, diagonal: np.ndarray, state: PairsState) -> np.ndarray:
@@ -89,15 +89,15 @@ class LimitedMemoryBFGS(FirstOrder):
             return (state.metric.solve(of_theta) if state.metric else of_theta / diagonal).reshape(-1)
 
         q = state.gradient.reshape(-1)
-        pairs = [(s, y, 1.0 / float(dot(s, y[:, None])[0])) for s, y in zip(state.steps, state.changes, strict=True)]
+        known = [(s, y, 1.0 / float(dot(s, y[:, None])[0])) for s, y in zip(state.steps, state.changes, strict=True)]
         shares = []
-        for s, y, rho in reversed(pairs):
+        for s, y, rho in reversed(known):
             shares.append(rho * float(dot(s, q[:, None])[0]))
             q = q - shares[-1] * y
         result = in_metric(q)
-        if pairs:
-            _, y, rho = pairs[-1]
+        if known:
+            _, y, rho = known[-1]
             result = result / (rho * float(dot(y, in_metric(y)[:, None])[0]))
-        for (s, y, rho), share in zip(pairs, reversed(shares), strict=True):
+        for (s, y, rho), share in zip(known, reversed(shares), strict=True):
             result = result + (share - rho * float(dot(y, result[:, None])[0])) * s
         return result

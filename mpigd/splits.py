@@ -1,0 +1,110 @@
+"""Rows to train, to validate and to test: by share, by a dataset, or by file, without copying any.
+
+Which rows are in a share is drawn by counter (see `mpigd.sampling`), a function of the seed and the rows, whatever the
+ranks. Every block gives its even part, and of every class where that is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from mpigd.columns import refuse
+from mpigd.comm import Comm
+from mpigd.dataset import Dataset
+from mpigd.errors import DataError, same_everywhere
+from mpigd.reader import Reader
+from mpigd.sampling import places
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+NAMES = ("train", "validation", "test")
+FINEST = 1_000_000  # denominator of a share
+EPOCH = 2**32  # of the draw: none that a fit deals its mini-batches in
+MOST_STRATA = 1000
+
+
+@dataclass(frozen=True)
+class Split:
+    """A slice, and what each of its rows is for: roles (rows,) int8, or None where all are to train."""
+
+    data: Dataset
+    roles: np.ndarray | None = None
+
+    def part(self, role: int) -> Dataset:
+        """The rows of one role; of the others the weight is zero."""
+        return self.data if self.roles is None else self.data.only(self.roles == role)
+
+    @property
+    def train(self) -> Dataset:
+        """The rows to train."""
+        return self.part(TRAIN)
+
+    def roles_with_rows(self, comm: Comm) -> dict[str, int]:
+        """Roles beside training that have rows, by name. A collective."""
+        if self.roles is None:
+            return {}
+        counts = comm.sum(np.bincount(self.roles, minlength=len(NAMES)))
+        return {NAMES[role]: role for role in (VALIDATION, TEST) if counts[role]}
+
+
+def by_file(data: Dataset, counts: tuple[int, int, int]) -> np.ndarray:
+    """Roles of files: so many of the first are to train, then to validate, then to test. Not a collective."""
+    kinds = np.repeat(np.arange(3, dtype=np.int8), counts)
+    rows = [(file.start, kind) for file, kind in zip(data.header.files, kinds, strict=True)]
+    starts = np.array([start for start, _ in rows])
+    return kinds[np.searchsorted(starts, np.arange(data.start, data.stop), side="right") - 1]
+
+
+def by_dataset(comm: Comm, data: Dataset, name: str) -> np.ndarray:
+    """Roles that a dataset (n,) gives: 0 to train, 1 to validate, 2 to test. A collective."""
+    with comm.agreement(), Reader(data.header) as reader:
+        values = reader.rows(name, data.start, data.stop, np.float64).reshape(data.rows, -1)
+        bad: np.ndarray = np.logical_not(np.isin(values, (TRAIN, VALIDATION, TEST)))
+        refuse(bad, data.header, name, data.start, "is not 0 (train), 1 (validation) or 2 (test)")
+    return values[:, 0].astype(np.int8)
+
+
+def by_share(
+    comm: Comm, data: Dataset, seed: int, validation: float, test: float, stratify: bool = False
+) -> np.ndarray:
+    """Roles drawn at random: of n rows, or of those of each class, round(n share). A collective."""
+    strata = data.y[:, 0].astype(np.int64) if stratify else np.zeros(data.rows, np.int64)
+    count = max(len(data.classes), 1) if stratify else 1
+    if stratify and (not len(data.classes) or count > MOST_STRATA):
+        wrong = f"{data.header.label}: --stratify needs classes, at most {MOST_STRATA} of them"
+        raise same_everywhere(DataError(wrong))
+    own = np.bincount(strata, minlength=count)
+    before = comm.each(own)[: comm.rank].sum(axis=0)  # rows of each class on lower ranks
+    block = data.header.block
+    order = places(seed, EPOCH, data.start // block, block, data.start, data.stop)
+    place = np.empty(data.rows, np.int64)  # of each row among those of its class
+    for stratum in range(count):
+        members = order[strata[order] == stratum]
+        place[members] = before[stratum] + np.arange(len(members))
+    of_test, of_both = (Fraction(share).limit_denominator(FINEST) for share in (test, test + validation))
+    held, number = _drawn(place, of_both)
+    roles = np.zeros(data.rows, np.int8)
+    roles[held] = VALIDATION
+    if of_test:
+        tested, _ = _drawn(number[held], of_test / of_both)
+        roles[np.flatnonzero(held)[tested]] = TEST
+    return roles
+
+
+def _drawn(place: np.ndarray, share: Fraction) -> tuple[np.ndarray, np.ndarray]:
+    """Which places are in a share, so that round(n share) of the first n are, and how many before each are."""
+    top, bottom = 2 * share.numerator, 2 * share.denominator
+    before = (place * top + share.denominator) // bottom
+    return ((place + 1) * top + share.denominator) // bottom > before, before
+
+
+def check_roles(comm: Comm, split: Split, wanted: tuple[str, ...]) -> None:
+    """Raise DataError on all ranks where a role that is wanted has no rows."""
+    if split.roles is None:
+        return
+    counts = comm.sum(np.bincount(split.roles, minlength=len(NAMES)))
+    for name in wanted:
+        if not counts[NAMES.index(name)]:
+            raise same_everywhere(DataError(f"{split.data.header.label}: no row is left for {name}"))

@@ -1,0 +1,294 @@
+"""Slices that do not fit in memory: X is read anew for every pass, the next blocks while the present ones are computed.
+
+A streamed slice is a sequence of slices in memory, of which two are alive at a time. Sums of blocks are exact, so what
+they give together has the bits that the whole would have given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import mpigd_kernels as kernels
+import numpy as np
+from mpigd_kernels import exact
+
+from mpigd.errors import DataError
+from mpigd.fingerprint import Hasher
+from mpigd.reader import ahead
+from mpigd.reading import Fields, Rows
+from mpigd.storage import Header
+
+PART_BYTES = 32 << 20  # of X that is read at once
+# Bytes that a fit takes beside X and what belongs to rows: kernels and messages; what solvers keep of a row; of a
+# column; and of a pair of columns, where there are so few that a Hessian is formed.
+OTHERS, OF_A_ROW, OF_A_COLUMN, OF_A_SQUARE, LARGEST_SQUARE = 64 << 20, 16, 1000, 64, 4096
+TYPICAL = 160 << 20  # of a process before it reads
+COPY_SHARE = 0.5  # of the memory for X that a copy of some columns may take
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where X of a slice comes from: its first blocks may be in memory, the others are read.
+
+    rows : what reads them.  start, stop : rows of the data set.  block : their blocks' rows.
+    part : blocks that are read at once.  kept : blocks in memory, as `fields`.
+    """
+
+    rows: Rows
+    start: int
+    stop: int
+    block: int
+    part: int
+    kept: int = 0
+    fields: Fields | None = None
+
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return -(-(self.stop - self.start) // self.block)
+
+    def runs(self, picked: np.ndarray | None) -> list[tuple[int, int]]:
+        """First and last blocks of what is to be read at once; without `picked`, of all that is not in memory."""
+        if picked is None:
+            return [(b, min(b + self.part, self.blocks)) for b in range(self.kept, self.blocks, self.part)]
+        wanted = picked[picked >= self.kept]
+        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
+        return [
+            (first, min(first + self.part, int(run[-1]) + 1))
+            for run in np.split(wanted, breaks)
+            if len(run)
+            for first in range(int(run[0]), int(run[-1]) + 1, self.part)
+        ]
+
+    def read(self, picked: np.ndarray | None = None, hasher: Hasher | None = None) -> Iterator[tuple[int, int, Fields]]:
+        """Runs of blocks in turn: the first, the one after the last, X. Those in memory come first, all at once."""
+        if self.fields is not None and (picked is None or (picked < self.kept).any()):
+            yield 0, self.kept, self.fields
+        runs = self.runs(picked)
+
+        def load(k: int) -> tuple[int, int, Fields]:
+            first, last = runs[k]
+            end = min(self.start + last * self.block, self.stop)
+            return first, last, self.rows.fields(self.start + first * self.block, end, hasher, slot=k % 2)
+
+        yield from ahead(load, len(runs))
+
+
+@dataclass(frozen=True)
+class StreamedSlice(kernels.Slice):
+    """Rows of which X is read when it is needed.
+
+    parts : where from.  template : a slice of the same kind without rows.  columns : those that are wanted, or None.
+    memory : bytes that X may take.
+    """
+
+    parts: Parts
+    template: kernels.Slice
+    memory: int
+    columns: np.ndarray | None = None
+
+    KERNELS: ClassVar = {}
+    streams: ClassVar[bool] = True
+
+    @property
+    def d(self) -> int:
+        """Number of columns."""
+        return self.template.d
+
+    @property
+    def _x(self) -> tuple[np.ndarray, ...]:
+        return self.template._x
+
+    def _right_rows(self, residuals: int) -> int:
+        raise NotImplementedError("scratch belongs to the parts")
+
+    @property
+    def _squares_rows(self) -> int:
+        raise NotImplementedError("scratch belongs to the parts")
+
+    def _moments_scratch(self) -> tuple[np.ndarray, ...]:
+        raise NotImplementedError("scratch belongs to the parts")
+
+    def _like(self) -> kernels.Slice:
+        """The template in the types of this slice."""
+        none = self.y[:0], self.weight[:0], self.offset[:0]
+        return replace(self.template, y=none[0], weight=none[1], offset=none[2], computing=self.computing)
+
+    def load(self, operation: str, *stages: kernels.Kernel, predictors: int = 1) -> None:
+        """See `Slice.load`."""
+        self._like().load(operation, *stages, predictors=predictors)
+
+    def load_gradient(self, stage: kernels.Kernel, outputs: int) -> None:
+        """See `Slice.load_gradient`."""
+        self._like().load_gradient(stage, outputs)
+
+    def load_gather(self) -> None:
+        """Nothing: rows are gathered by reading them."""
+
+    def in_memory(self) -> Iterator[tuple[int, int, kernels.Slice]]:
+        """The slices that this one is made of: first tile, the one after the last, the slice."""
+        per_block = self.block // self.rows
+        for first, last, fields in self.parts.read(self.picked):
+            a, b = first * per_block, min(last * per_block, len(self.y))
+            own = replace(
+                self.template,
+                n=min(self.n - a * self.rows, (b - a) * self.rows),
+                block=self.block,
+                y=self.y[a:b],
+                weight=self.weight[a:b],
+                offset=self.offset[a:b],
+                computing=self.computing,
+                **fields,
+            )
+            if self.columns is not None:
+                own = own.columns_only(self.columns)
+            if self.picked is not None:
+                picked = self.picked[(self.picked >= first) & (self.picked < last)] - first
+                own = replace(own, picked=picked)
+            yield a, b, own
+
+    def value(self, at: kernels.At) -> np.ndarray:
+        """See `Slice.value`."""
+        return self._merged(lambda own, a, b: own.value(at))
+
+    def value_gradient(
+        self, at: kernels.At, curvature: np.ndarray | None = None, shifts: np.ndarray | None = None
+    ) -> np.ndarray:
+        """See `Slice.value_gradient`."""
+
+        def some(own: kernels.Slice, a: int, b: int) -> np.ndarray:
+            return own.value_gradient(at, None if curvature is None else curvature[a:b], shifts)
+
+        return self._merged(some)
+
+    def hessian_product(
+        self, at: kernels.At, direction: np.ndarray, intercept: np.ndarray, curvature: np.ndarray | None = None
+    ) -> np.ndarray:
+        """See `Slice.hessian_product`."""
+
+        def some(own: kernels.Slice, a: int, b: int) -> np.ndarray:
+            return own.hessian_product(at, direction, intercept, None if curvature is None else curvature[a:b])
+
+        return self._merged(some)
+
+    def second_order(self, at: kernels.At, shifts: np.ndarray | None = None) -> np.ndarray:
+        """See `Slice.second_order`."""
+        return self._merged(lambda own, a, b: own.second_order(at, shifts))
+
+    def column_moments(self, shift: np.ndarray) -> np.ndarray:
+        """See `Slice.column_moments`."""
+        return self._merged(lambda own, a, b: own.column_moments(shift))
+
+    def linear_predictor(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+        """See `Slice.linear_predictor`."""
+        eta = [own.linear_predictor(coef, intercept) for _, _, own in self.in_memory()]
+        return np.concatenate([np.zeros((0, coef.shape[1])), *eta])
+
+    def row_norms(self, mean: np.ndarray, scale: np.ndarray) -> Iterator[np.ndarray]:
+        """See `Slice.row_norms`."""
+        for _, _, own in self.in_memory():
+            yield from own.row_norms(mean, scale)
+
+    def gather(self, picked: np.ndarray) -> kernels.Slice:
+        """See `Slice.gather`: only the rows that are picked are read."""
+        place, fields = self._gathered(picked)
+        count, size = len(fields["y"]), fields["y"].shape[2]
+        x = self.parts.rows.gather(self.parts.start + picked, place, count, size)
+        return replace(self.template, **fields, **x)
+
+    def columns_only(self, picked: np.ndarray) -> kernels.Slice:
+        """See `Slice.columns_only`: a copy in memory if that is small, else a choice from what is read."""
+        some = replace(
+            self,
+            columns=picked if self.columns is None else self.columns[picked],
+            template=self.template.columns_only(picked),
+        )
+        if self.n * len(picked) * self._x[0].itemsize > COPY_SHARE * self.memory or self.picked is not None:
+            return some
+        return _together(some)
+
+    def _merged(self, each: Callable[[kernels.Slice, int, int], np.ndarray]) -> np.ndarray:
+        total: np.ndarray | None = None
+        for a, b, own in self.in_memory():
+            found = each(own, a, b)
+            if total is None:
+                total = found
+            else:
+                exact.merge(found, total)
+        return each(self._like(), 0, 0) if total is None else total
+
+
+def _together(some: StreamedSlice) -> kernels.Slice:
+    """The slice in memory."""
+    fields: list[Fields] = []
+    for _, _, own in some.in_memory():
+        names = {"tiles"} if isinstance(own, kernels.DenseSlice) else {"values", "columns", "starts"}
+        fields.append({name: getattr(own, name) for name in names})
+    joined: dict[str, Any] = {}
+    for name in fields[0] if fields else ():
+        arrays = [own[name] for own in fields]
+        if name == "starts":  # each begins at 0
+            ends = np.cumsum([0, *(own[-1] for own in arrays)])
+            arrays = [own[:-1] + end for own, end in zip(arrays, ends, strict=False)] + [ends[-1:]]
+        out = kernels.aligned((sum(map(len, arrays)), *arrays[0].shape[1:]), arrays[0].dtype)
+        joined[name] = np.concatenate(arrays, out=out)
+    plain = {name: getattr(some, name) for name in ("n", "block", "y", "weight", "offset", "computing")}
+    return replace(some.template, **plain, **joined)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Memory of a rank: bytes that X may take, what its slice needs, and what a block needs."""
+
+    bytes: int
+    needed: int
+    block: int
+
+
+def room_for_rows(header: Header, rows: int, memory: int) -> Room:
+    """What is left for X of `memory` bytes of a process, beside itself and what else a fit needs."""
+    d = header.d
+    squares = d * d if d <= LARGEST_SQUARE else 0
+    others = resident() + OTHERS + OF_A_ROW * rows + OF_A_SQUARE * squares + OF_A_COLUMN * d
+    block = max(header.bytes // max(-(-header.n // header.block), 1), 1)
+    left = memory - others
+    if left < 3 * block:
+        raise DataError(
+            f"{header.label}: --memory {memory / 2**20:.0f} MiB is too little: besides X, {rows} rows of {d} columns "
+            f"need {others / 2**20:.0f} MiB on a rank, and X {3 * block / 2**20:.0f} MiB at least; "
+            "give more, or use more ranks"
+        )
+    return Room(left, header.bytes * rows // header.n, block)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has taken so far."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):  # not Linux
+        return TYPICAL
+
+
+def streamed(
+    rows: Rows,
+    start: int,
+    stop: int,
+    room: Room,
+    template: kernels.Slice,
+    fields: Fields,
+    hasher: Hasher,
+) -> StreamedSlice:
+    """A slice of rows start … stop - 1, all of which are read once, checked and hashed. Not a collective."""
+    block = rows.header.block
+    part = max(min(PART_BYTES, room.bytes // 4) // room.block, 1)
+    kept = max((room.bytes - 2 * part * room.block) // room.block, 0)
+    kept = min(kept, -(-(stop - start) // block))
+    of_kept = rows.fields(start, min(start + kept * block, stop), hasher) if kept else None
+    parts = Parts(rows, start, stop, block, part, kept, of_kept)
+    for _ in parts.read(hasher=hasher):
+        pass
+    return StreamedSlice(**fields, parts=parts, template=template, memory=room.bytes)
