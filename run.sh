@@ -225,7 +225,7 @@ case ${1:-} in
         ranks "$n" "$@"
         ;;
     *)
-        setup run
+        if [ "${1:-}" = convert ]; then setup convert; else setup run; fi
         ranks "$n" -m mpigd "$@"
         ;;
 esac

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from mpigd.convert import convert_csv
+from mpigd.comm import Comm
+from mpigd.convert import job
+from mpigd.options import Convert
 
 SOURCES = {
     "boston": ("boston.csv", "MEDV"),
@@ -20,7 +20,8 @@ def main(directory: Path) -> None:
     """Convert every table of text/ into an HDF5 file in directory."""
     here = Path(__file__).parent
     for name, (source, target) in SOURCES.items():
-        print(convert_csv(here / "text" / source, directory / f"{name}.h5", target, np.dtype(np.float64)))
+        paths = (here / "text" / source, directory / f"{name}.h5")
+        print(job.run(Comm.alone(), Convert(paths, target=target, dtype="float64", layout="dense")))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ COMMANDS = {
     "evaluate": Command(options.Evaluate, "mpigd.predict", "evaluate"),
     "verify": Command(options.Verify, "mpigd.verify", "run"),
     "inspect": Command(options.Inspect, "mpigd.inspect", "run"),
-    "convert": Command(options.Convert, "mpigd.convert", "run"),
+    "convert": Command(options.Convert, "mpigd.convert.job", "run"),
 }
 MAIN_JOB = Command(options.Demo, "mpigd.demo", "run")
 
@@ -64,6 +64,8 @@ def parse(arguments: list[str]) -> options.Options | Finished:
         help_format="markdown",  # it joins the lines of an option's text
         version=__version__,
         console=plain(),
+        # An option may be given several values at once: --columns age "dose*".
+        default_parameter=cyclopts.Parameter(consume_multiple=True, negative_iterable=()),
     )
     for name, command in COMMANDS.items():
 

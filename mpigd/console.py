@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpigd import __version__
+from mpigd.convert.progress import Advance
 from mpigd.demo import Outcome
 from mpigd.history import Record
 from mpigd.model import Model
@@ -47,8 +48,8 @@ class Console:
         self._bar: Progress | None = None
         self._last_line = 0.0
 
-    def progress(self, record: Record, fraction: float) -> None:
-        """Draw the state of a fit; step 0 begins a new bar."""
+    def progress(self, record: Record | Advance, fraction: float) -> None:
+        """Draw the state of a fit or a conversion; step 0 begins a new bar."""
         if not self._err.is_interactive:
             self._progress_line(record, fraction)
             return
@@ -66,7 +67,7 @@ class Console:
             self._bar.stop()
             self._bar = None
 
-    def _progress_line(self, record: Record, fraction: float) -> None:
+    def _progress_line(self, record: Record | Advance, fraction: float) -> None:
         now = time.monotonic()
         if fraction >= 1.0 or now - self._last_line >= LINE_EVERY:
             self._last_line = now
@@ -210,7 +211,9 @@ def _name_of_output(model: Model, k: int) -> str:
     return f"class {model.classes[k]:g}" if len(model.classes) else f"output {k}"
 
 
-def _describe(record: Record) -> str:
+def _describe(record: Record | Advance) -> str:
+    if isinstance(record, Advance):
+        return record.text
     return f"step {record.step}, objective {record.objective:.6g}, gradient {record.grad_norm:.1e}"
 
 

@@ -41,7 +41,9 @@ ONLY_IN = {
     "numba": {"mpigd_kernels.instructions", "mpigd_kernels.native"},
     "llvmlite": {"mpigd_kernels.instructions", "mpigd_kernels.native", "mpigd_kernels.vector"},
     "h5py": {"mpigd.storage", "mpigd.reader", "mpigd.model", "mpigd.convert", "mpigd.predict"},
-    "xxhash": {"mpigd.replicated", "mpigd.fingerprint"},
+    "xxhash": {"mpigd.replicated", "mpigd.fingerprint", "mpigd.convert"},
+    "pyarrow": {"mpigd.convert"},
+    "hdf5plugin": {"mpigd.convert"},
     "cyclopts": {"mpigd.cli"},
     "rich": {"mpigd.console"},
 }

@@ -1,0 +1,130 @@
+"""The job `convert`: every rank reads its share of the inputs, all agree on what X is, every rank writes its rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mpigd import __version__
+from mpigd.comm import Comm
+from mpigd.convert import inputs, scan, write
+from mpigd.convert.arrow import single_thread
+from mpigd.convert.plan import Plan, plan
+from mpigd.convert.progress import Advance
+from mpigd.convert.settle import Settled, settle
+from mpigd.convert.source import Share, Source
+from mpigd.convert.spool import Spool
+from mpigd.convert.survey import Survey
+from mpigd.errors import OutputError
+from mpigd.files import check_writable
+from mpigd.options import Convert, parse_bytes
+
+READING = 0.8  # of the bar; the rest is writing
+
+
+def run(comm: Comm, options: Convert, observers: Sequence[Callable[[Advance, float], None]] = ()) -> dict[str, Any]:
+    """Convert the inputs. A collective; on an error, which is the same on all ranks, nothing is left behind."""
+    begin = time.perf_counter()
+    single_thread()
+    steps = Steps(observers)
+    sources, planned = _opened(comm, options)
+    scanned = scan.scan(comm, sources)
+    name = f".{options.output.name}.rows-of-rank-{comm.rank}"
+    spool = Spool(options.output.with_name(name), parse_bytes(options.memory) // 2)
+    try:
+        survey = Survey(planned, options, spool)
+        with comm.agreement():
+            _read(sources, scan.shares(comm, sources, scanned), planned, survey, steps)
+        settled = settle(comm, sources, planned, options, survey, spool)
+        mine = max(survey.found.rows, 1)
+        done = 0
+
+        def advance(rows: int) -> None:
+            nonlocal done
+            done += rows
+            steps.tell("writing", READING + (1.0 - READING) * done / mine)
+
+        attributes = _attributes(options, settled, [each.described() for each in scanned])
+        write.write(comm, options, planned, settled, spool, attributes, advance)
+    finally:
+        spool.remove()
+    steps.tell("done", 1.0)
+    return _summary(options, planned, settled, time.perf_counter() - begin)
+
+
+class Steps:
+    """Tells observers how far this rank is."""
+
+    def __init__(self, observers: Sequence[Callable[[Advance, float], None]]) -> None:
+        self._observers, self._count = observers, 0
+
+    def tell(self, text: str, fraction: float) -> None:
+        """What is being done, and how much of the whole is."""
+        for observe in self._observers:
+            observe(Advance(self._count, text), fraction)
+        self._count += 1
+
+
+def _opened(comm: Comm, options: Convert) -> tuple[tuple[Source, ...], Plan]:
+    """Headers, read on rank 0, and what becomes of columns."""
+    opened: tuple[tuple[Source, ...], Plan] | None = None
+    with comm.agreement():
+        if comm.rank == 0:
+            check_writable(options.output)
+            if not options.output.absolute().parent.is_dir():
+                raise OutputError(f"{options.output}: can't be written: {options.output.parent} is not a directory")
+            write.filters(options)
+            sources = inputs.opened(options)
+            opened = sources, plan(sources, options)
+    opened = comm.share(opened)
+    if opened is None:
+        raise AssertionError("rank 0 has opened the sources")
+    return opened
+
+
+def _read(sources: Sequence[Source], shares: Sequence[Share], planned: Plan, survey: Survey, steps: Steps) -> None:
+    """All pieces of this rank's shares. Not a collective."""
+    units = max(sum(share.stop - share.start for share in shares), 1)
+    before = 0
+    for source, share in zip(sources, shares, strict=True):
+        for count, piece in enumerate(source.pieces(share, planned.wanted), start=1):
+            survey.add(source, piece)
+            # Units vary in size: so far, as much of this share as there have been pieces of some megabytes.
+            part = (share.stop - share.start) * (1.0 - 1.0 / (1.0 + 0.1 * count))
+            steps.tell(f"reading {source.path.name}", READING * (before + part) / units)
+        before += share.stop - share.start
+
+
+def _attributes(options: Convert, settled: Settled, sources: list[dict[str, Any]]) -> dict[str, str]:
+    """Where the file comes from. Nothing in it depends on the number of ranks."""
+    chosen = {name: value for name, value in asdict(options).items() if name not in ("paths", "json", "memory")}
+    return {
+        "mpigd_version": __version__,
+        "sources": json.dumps(sources),
+        "options": json.dumps(chosen),
+        "levels": json.dumps(settled.levels, ensure_ascii=False),
+        "filled": json.dumps(settled.filled),
+    }
+
+
+def _summary(options: Convert, planned: Plan, settled: Settled, seconds: float) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        "output": str(options.output),
+        "rows": settled.n,
+        "columns": settled.encoder.d,
+        "target": planned.target.name if planned.target else None,
+        "layout": "sparse" if settled.sparse else "dense",
+        "dtype": str(settled.dtype),
+        "nonzero": settled.stored,
+        "seconds": seconds,
+    }
+    if settled.classes:
+        summary["classes"] = settled.classes
+    if options.missing == "drop":
+        summary["rows_dropped"] = settled.dropped
+    if settled.filled:
+        summary["filled"] = settled.filled
+    return summary
