@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -23,8 +24,10 @@ from mpigd.sampling import deal, pick
 from mpigd.scratch import copied
 from mpigd.storage import NAMES, Header, Names, dataset_of, open_file, read_header
 from mpigd.streaming import check_memory, room_for_rows, streamed
+from mpigd.watchdog import limited
 
 WEIGHTS_AT_ONCE = 1 << 18  # rows
+HEADER_SECONDS = float(os.environ.get("MPIGD_HEADER_SECONDS", "120"))  # until a file counts as damaged
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,11 @@ def _shared_header(comm: Comm, paths: Sequence[Path] | Path, names: Names, targe
     header: Header | None = None
     with comm.agreement():
         if comm.rank == 0:
-            header = read_header(paths, names)
+            hint = "HDF5 does not come back from reading what the file says of itself: it is damaged"
+            with limited(
+                HEADER_SECONDS, f"{' '.join(map(str, [paths] if isinstance(paths, Path) else paths))}: {hint}"
+            ):
+                header = read_header(paths, names)
             if target is not None and not header.outputs:
                 with open_file(header.files[0].path) as file:
                     dataset_of(file, header.files[0].path, names.y)

@@ -1,8 +1,8 @@
 """Damaged files, many in one job: each has to end in a model of what the file holds, or in one error on all ranks.
 
-    mpirun -n RANKS python tests/fuzz.py DIRECTORY SEED COUNT
+    mpirun -n RANKS python tests/fuzz.py DIRECTORY SEED KIND FIRST COUNT
 
-Rank 0 prints one JSON object: how often each kind of file was fitted and refused, and what should not have been.
+Rank 0 writes DIRECTORY/outcomes.jsonl, one line for each file, as it goes: a file may end the job.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import faulthandler
 import json
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,34 +174,30 @@ def attempt(comm: Comm, path: Path) -> str:
     return "fitted" if np.isfinite(fitted.state.value) else "defect: no finite objective"
 
 
-def main(directory: Path, seed: int, count: int) -> None:
-    """Damage files, see what comes of them, print what did."""
-    comm, outcomes, defects = Comm.world(), Counter[str](), []
-    for kind, write_whole in KINDS.items():
-        path = directory / "whole.h5"
-        if comm.rank == 0:
-            write_whole(path)
-        whole = comm.share(path.read_bytes() if comm.rank == 0 else None)
-        assert whole is not None
-        for k in range(count // len(KINDS)):
-            damaged = directory / f"damaged-{k % 2}.h5"
-            if comm.rank == 0:
-                damage(np.random.default_rng([seed, k]), damaged, whole)
-                (directory / "last.json").write_text(json.dumps([kind, seed, k]))  # for a crash
-            comm.leave()
-            faulthandler.dump_traceback_later(PATIENCE, exit=True)
-            found = comm.gather(attempt(comm, damaged))
-            faulthandler.cancel_dump_traceback_later()
-            outcomes[f"{kind}: {found[0].split(':')[0]}"] += 1
-            if set(found) not in ({"fitted"}, {"refused"}):
-                defects.append([kind, k, found])
+def main(directory: Path, seed: int, kind: str, first: int, count: int) -> None:
+    """Damage files, see what comes of them, note it."""
+    comm, whole_path = Comm.world(), directory / "whole"
     if comm.rank == 0:
-        print(json.dumps({"outcomes": outcomes, "defects": defects}))
+        KINDS[kind](whole_path)
+    whole = comm.share(whole_path.read_bytes() if comm.rank == 0 else None)
+    assert whole is not None
+    for k in range(first, count):
+        damaged = directory / "damaged.h5"
+        if comm.rank == 0:
+            damage(np.random.default_rng([seed, k]), damaged, whole)
+            (directory / "last").write_text(f"{kind} {seed} {k}")
+        comm.leave()
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        found = sorted(set(comm.gather(attempt(comm, damaged))))
+        faulthandler.cancel_dump_traceback_later()
+        if comm.rank == 0:
+            with (directory / "outcomes.jsonl").open("a") as file:
+                file.write(json.dumps([kind, k, found]) + "\n")
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+        main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
     except BaseException:
         traceback.print_exc()
         Comm.world().abort(1)

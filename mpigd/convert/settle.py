@@ -18,6 +18,7 @@ from mpigd.errors import DataError
 from mpigd.options import Convert
 
 MOST_COLUMNS = 1 << 31
+SPARSE_FROM = 10  # numbers of a dense X for each that is not zero
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def settle(
         first_row=sum(each.rows for each in everyone[: comm.rank]),
         first_stored=sum(counts[: comm.rank]),
         dtype=dtype,
-        sparse=_is_sparse(options, found.rows, encoder.d, sum(counts), dtype),
+        sparse=_is_sparse(options, found.rows, encoder.d, sum(counts)),
         levels={name: levels for name, levels in found.levels.items() if name != target},
         classes=classes,
         class_codes=_codes(own.levels.get(target, []), classes) if target else None,
@@ -177,10 +178,11 @@ def _counted(
     return count, not comm.max(np.array([int(not exact)]))[0]
 
 
-def _is_sparse(options: Convert, n: int, d: int, stored: int, dtype: np.dtype) -> bool:
+def _is_sparse(options: Convert, n: int, d: int, stored: int) -> bool:
     if options.layout != "auto":
         return options.layout == "sparse"
-    return stored * (dtype.itemsize + 4) + 8 * (n + 1) < n * d * dtype.itemsize
+    # A number of a sparse row takes a kernel about as long as ten of a dense one.
+    return SPARSE_FROM * stored < n * d
 
 
 def _codes(own: Sequence[str], agreed: Sequence[str], drop_first: bool = False) -> np.ndarray:
