@@ -94,16 +94,18 @@ class Objective:
         self._shifts_of: dict[int | str, np.ndarray] = {}  # by number of mini-batches, or what is summed
         self._ready: set[str] = set()  # kernels that all ranks have
         self._is_part = False
+        self._bounds: list[float] = []  # of curvature, shared with what has the same rows
         # Curvature of every row, and the theta where it was found.
         self._curved: tuple[bytes, np.ndarray] | None = None
         self._compressed: Compression | None = None  # for gradients of mini-batches
         if reduce in ("int8", "top-share"):
             self._compressed = EightBits(comm) if reduce == "int8" else TopShare(comm, top_share)
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
-        weight = data.weight
-        self.n = int(comm.sum(np.array([np.count_nonzero(weight)]))[0])
-        self._weights = exact.of_blocks(weight[:, None], data.slice.block)
-        self._weight = float(comm.sum_exactly(self._weights, "weights")[0]) / self.n  # of a row, on average
+        weighted = np.count_nonzero(data.weight) if len(data.slice.weight) else data.rows
+        self.n = int(comm.sum(np.array([weighted]))[0])
+        self._weights = _of_weights(data)
+        self._total = float(comm.sum_exactly(self._weights, "weights")[0])
+        self._weight = self._total / self.n  # of a row, on average
         self.shape = (data.slice.d + intercept, self._outputs)
         self._computed = [0.0]  # shared with what is made of this one
         self._spread = np.ones(self._outputs) if data.classes.size else spread_of_target(comm, data)
@@ -119,13 +121,18 @@ class Objective:
         return cost_of(self._data, self._loss, self.shape, not self.penalty.is_smooth)
 
     def part(self, one_in: int, seed: int) -> Objective:
-        """The same on one of every `one_in` blocks; which they are follows from the seed."""
+        """The same on one of every `one_in` blocks; which they are follows from the seed.
+
+        It is this one itself where those blocks have less than half their share of the weight.
+        """
         if one_in <= 1 or self._is_part:
             return self
         result = copy.copy(self)
         result._data, result._is_part = self._data.part_of_blocks(seed, one_in), True
         result._batches = result._curved = None
-        return result
+        result._weights, result._bounds = _of_weights(result._data), []
+        result._total = float(self._comm.sum_exactly(result._weights, "weights")[0])
+        return result if result._total > 0.5 * self._total / one_in else self
 
     def with_penalty(self, penalty: Penalty) -> Objective:
         """The same data term with another penalty."""
@@ -142,7 +149,7 @@ class Objective:
         result = copy.copy(self)
         result._data, result.scaling = self._data.columns_only(columns), self.scaling.columns(columns)
         result.penalty, result.shape = self.penalty.rows(picked), (len(picked), self.shape[1])
-        result._shifts_of, result._batches, result._curved = {}, None, None
+        result._shifts_of, result._batches, result._curved, result._bounds = {}, None, None, []
         return result
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -287,7 +294,7 @@ class Objective:
         at, along = self._at(theta, self._loss), self.scaling.to_columns(direction, self._intercept)
         total = data.hessian_product(at, *along, self._curved[1])
         self._computed[0] += time.perf_counter() - start
-        total[:, -1:] = self._weights  # the kernel has only the weighted curvature
+        total[:, -1:] = self._weights  # of the same rows; the kernel has only the weighted curvature
         sums = self._means(total, "product", np.hstack([theta, direction]))
         product = self._in_theta(sums, self._outputs)
         product += self.penalty.smooth_gradient(direction)
@@ -333,8 +340,23 @@ class Objective:
         """Rows and loss of which the Hessian, at any theta, is X'WX / sum(w), and the gradient that times theta."""
         return replace(data, y=np.zeros_like(data.y[:, :1]), offset=data.offset[:0]), kernels.LOSSES["squared"]
 
-    def smoothness(self, tolerance: float = 1e-3, most_passes: int = 50) -> Smoothness:
-        """Bound the curvature: power iteration on X'WX / sum(w), times the curvature bound of the loss.
+    def smoothness(self) -> Smoothness:
+        """Bound the curvature: that of X'WX / sum(w), times the curvature bound of the loss, with the penalty's.
+
+        What it takes of the rows is found once, also for other penalties, and costs passes that time.
+        """
+        if self._loss.curvature is None:
+            raise ValueError(f"the curvature of loss {self._loss.name} has no bound")
+        passes = 0
+        if not self._bounds:
+            *bounds, passes = self._largest()
+            self._bounds.extend(bounds)
+        curvature, penalty = self._loss.curvature(*self._parameters), float(self.penalty.l2.max(initial=0.0))
+        full, row = (curvature * bound + penalty for bound in self._bounds)
+        return Smoothness(full, row, passes)
+
+    def _largest(self, tolerance: float = 1e-3, most_passes: int = 50) -> tuple[float, float, int]:
+        """Bounds of the largest eigenvalue of X'WX / sum(w), and of that of a row alone; the passes that took.
 
         The product with X'WX is the gradient of the squared loss at y = 0. Power iteration approaches the
         eigenvalue from below, hence the factor 1 + 10 · tolerance.
@@ -354,12 +376,8 @@ class Objective:
         start = time.perf_counter()
         largest = np.array([data.slice.largest_row_norm(self.scaling.mean, self.scaling.scale)])
         self._computed[0] += time.perf_counter() - start
-        row = self._comm.max(largest)[0] + self._intercept
-        if self._loss.curvature is None:
-            raise ValueError(f"the curvature of loss {self._loss.name} has no bound")
-        curvature, penalty = self._loss.curvature(*self._parameters), float(self.penalty.l2.max(initial=0.0))
-        full = curvature * min(eigenvalue * (1.0 + 10.0 * tolerance), row) + penalty
-        return Smoothness(full, curvature * float(row) + penalty, passes + 1)
+        row = float(self._comm.max(largest)[0]) + self._intercept
+        return min(eigenvalue * (1.0 + 10.0 * tolerance), row), row, passes + 1
 
     def _evaluate(self, theta: np.ndarray, curvature: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """Value and gradient on all rows."""
@@ -452,6 +470,21 @@ class Objective:
         rows = self._data.slice
         rows.load_gather()
         rows.gather(np.zeros(0, np.int64)).load_gradient(self._loss.tile, self._outputs)
+
+
+def _of_weights(data: Dataset) -> np.ndarray:
+    """Accumulators of the weights of the blocks that sums go over, (5, 1)."""
+    rows, size = data.slice, data.slice.block
+    first = np.arange(0, data.rows, size)
+    if not len(rows.weight):
+        counts = np.minimum(data.rows - first, size).astype(np.float64)
+        return exact.of_blocks((counts if rows.picked is None else counts[rows.picked])[:, None])
+    weight = data.weight
+    if rows.picked is not None:
+        padded = np.zeros((len(first), size))
+        padded.reshape(-1)[: len(weight)] = weight
+        weight = padded[rows.picked].reshape(-1)
+    return exact.of_blocks(weight[:, None], size)
 
 
 def outputs_of(data: Dataset, loss: kernels.Loss) -> int:

@@ -83,6 +83,22 @@ def test_hessian_products_are_slopes_of_the_gradient(
 
 
 @pytest.mark.mpi
+@pytest.mark.parametrize("weighted", [False, True])
+def test_hessian_products_of_a_part_are_its_hessian(
+    comm: Comm, write_data: Callable[..., Path], weighted: bool
+) -> None:
+    """The other kernel's Hessian of the same part, times a direction: both divide by its weight, not by that of all."""
+    rng = np.random.default_rng(0)
+    arrays = {"X": rng.standard_normal((4000, 3)), "y": rng.integers(0, 2, 4000)}
+    arrays.update({"sample_weight": rng.random(4000)} if weighted else {})
+    options = Train(write_data(**arrays), loss="logistic")
+    part = make_objective(comm, read_data(comm, options), options).part(8, 0)
+    theta, direction = (0.3 * rng.standard_normal(part.shape) for _ in range(2))
+    found = part.hessian_product(theta, direction)
+    np.testing.assert_allclose(found, part.second_order(theta)[2] @ direction, rtol=1e-10)
+
+
+@pytest.mark.mpi
 def test_a_metric_is_the_hessian_of_its_rows(comm: Comm, write_data: Callable[..., Path]) -> None:
     """Of all rows but for what keeps it from being singular; of a part near enough; of rare columns half at least."""
     rng = np.random.default_rng(0)
