@@ -160,8 +160,12 @@ class Objective:
         """Steps that make one epoch with mini-batches of about batch_size rows over all ranks."""
         return max(round(self.n / batch_size), 1)
 
-    def batch_gradients(self, thetas: Sequence[np.ndarray], batches: Batches) -> list[np.ndarray]:
-        """Gradients of F at some points, the data term being that of some mini-batches; one Allreduce."""
+    def batch_gradients(self, thetas: Sequence[np.ndarray], batches: Batches, of_all: bool = False) -> list[np.ndarray]:
+        """Gradients of F at some points, the data term being that of some mini-batches; one Allreduce.
+
+        of_all : sums are divided by an even share of the weight of all rows, not by that of these rows, so that the
+        mean over mini-batches of whatever weights is the gradient on all rows.
+        """
         rows, (*_, count, which) = self._rows_of(batches), batches
         shifts = self._shifts_for(max(count // len(which), 1))
         totals: list[np.ndarray] = []
@@ -176,7 +180,9 @@ class Objective:
         if self._compressed:
             found = self._compressed_means(self._compressed, totals, np.hstack(thetas))
         else:  # all points have the same rows, so that the last sum of weights is that of each
-            found = np.split(self._means(np.hstack(totals), "mini-batch", np.hstack(thetas)), len(thetas))
+            share = self._total * len(which) / count if of_all and self._average == "rows" else None
+            means = self._means(np.hstack(totals), "mini-batch", np.hstack(thetas), by=share)
+            found = np.split(means, len(thetas))
         return [
             self._in_theta(own, self._outputs) + self.penalty.smooth_gradient(theta)
             for own, theta in zip(found, thetas, strict=True)
@@ -188,7 +194,7 @@ class Objective:
         """The sum of a gradient, compressed, over that of weights; theta is what all ranks should hold alike."""
         (total,) = totals  # what one sum leaves out is in the next one at the same point
         weights = self._comm.sum_fast(np.ascontiguousarray(total[:, -1:]), theta)
-        return [compression.sum(exact.rounded(total)[:-1]) / weights]
+        return [compression.sum(exact.rounded(total)[:-1]) / (weights if weights[0] > 0.0 else 1.0)]
 
     def local_descent(self, theta: np.ndarray, batches: Batches, rate: float, steps: int) -> np.ndarray:
         """The weighted mean over blocks of where each gets from theta by its own steps; one Allreduce.
@@ -207,7 +213,7 @@ class Objective:
             terms.append(np.append(total * local.reshape(-1), total))
         self._computed[0] += time.perf_counter() - start
         mean = self._means(exact.of_blocks(np.array(terms)), "local", theta)
-        return mean[:-1].reshape(theta.shape)
+        return mean[:-1].reshape(theta.shape) if mean[-1] > 0.0 else theta  # no rows, no step
 
     def _gradient_of(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """Gradient of F with some rows of this slice as all of the data term. Not a collective."""
@@ -436,8 +442,13 @@ class Objective:
     def _at(self, theta: np.ndarray, loss: kernels.Loss) -> kernels.At:
         return kernels.At(loss, *self.scaling.to_columns(theta, self._intercept), *self._parameters)
 
-    def _means(self, total: np.ndarray, kind: str, theta: np.ndarray, weight: int = -1) -> np.ndarray:
-        """Accumulators of all ranks as weighted means of rows; weight : which of them is the sum of weights."""
+    def _means(
+        self, total: np.ndarray, kind: str, theta: np.ndarray, weight: int = -1, by: float | None = None
+    ) -> np.ndarray:
+        """Accumulators of all ranks as weighted means of rows.
+
+        weight : which of them is the sum of weights.  by : what to divide by instead of it.
+        """
         if self._average == "ranks":
             own = exact.rounded(total)
             total = exact.of_blocks((own / own[weight] if own[weight] > 0.0 else own)[None])
@@ -445,8 +456,8 @@ class Objective:
             sums = self._comm.sum_exactly(total, kind, theta)
         else:
             sums = self._comm.sum_fast(total, theta)
-        if sums[weight] > 0.0:
-            sums /= sums[weight]
+        if by is not None or sums[weight] > 0.0:
+            sums /= sums[weight] if by is None else by
         return sums
 
     def _rows_of(self, batches: Batches) -> list[np.ndarray]:
