@@ -261,6 +261,7 @@ def test_impossible_options(options: dict[str, Any], message: str) -> None:
         ({"solver": "lbfgs", "l1": 0.1}, "--solver lbfgs: --l1, --lower and --upper need one that can do with kinks"),
         ({"solver": "direct", "loss": "poisson"}, "direct: it solves the equations of the squared loss"),
         ({"solver": "direct", "path": 3, "l2": 1.0}, "--path: solver direct gains nothing"),
+        ({"solver": "direct", "init": Path("model.h5")}, "--init: solver direct gains nothing"),
         ({"solver": "nesterov", "learning_rate": "backtracking"}, "--solver gd alone searches"),
     ],
 )

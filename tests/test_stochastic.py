@@ -335,6 +335,9 @@ def test_impossible_options(options: dict[str, Any], message: str) -> None:
         ({"solver": "gd", "schedule": "dog"}, "--schedule dog: it needs a stochastic solver"),
         ({"solver": "adam", "l1": 0.1}, "--solver adam: --l1"),
         ({"solver": "saga", "accumulate": 2}, "--solver saga: its mini-batches stay the same"),
+        ({"solver": "sgd", "schedule": "dog", "warmup": 2.0}, "--warmup: --schedule dog has no rate that could rise"),
+        ({"solver": "sgd", "top_share": 0.1}, "--top-share 0.1: it is of --reduce top-share"),
+        ({"solver": "sgd", "smoothing": 0.2}, "--smoothing 0.2: loss squared has none; it is of quantile and"),
     ],
 )
 def test_options_that_do_not_go_together(comm: Comm, shared_path: Path, options: dict[str, Any], message: str) -> None:
