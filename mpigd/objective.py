@@ -25,7 +25,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import mpigd_kernels as kernels
@@ -35,14 +35,18 @@ from mpigd_kernels import exact
 from mpigd.comm import Comm
 from mpigd.compression import Compression, EightBits, TopShare
 from mpigd.dataset import Dataset, prepare
+from mpigd.null_model import LINEAR, NullModel, ValueAndSlope, of_counts, of_few, of_mean, of_shares, seek, together
 from mpigd.penalties import Penalty
 from mpigd.replicated import dot, norm
 from mpigd.sampling import uniform
-from mpigd.scaling import Scaling, spread_of_target
+from mpigd.scaling import Scaling, moments_of
 from mpigd.solvers.base import Batches
 from mpigd.solvers.choice import Shape
 
 DISTINCT = 1e-8  # part of a metric's diagonal that is added to it
+# Rows with curvature for each row of theta that a metric is to have, and how much of the mean curvature it is given.
+CURVED_ROWS, CURVED = 5.0, 0.1
+LEAST_BLOCKS, MOST_SHARES = 8, 64  # of those that a first null intercept comes from
 
 Average = Literal["rows", "ranks"]
 Reduce = Literal["exact", "fast", "int8", "top-share"]
@@ -108,7 +112,9 @@ class Objective:
         self._weight = self._total / self.n  # of a row, on average
         self.shape = (data.slice.d + intercept, self._outputs)
         self._computed = [0.0]  # shared with what is made of this one
-        self._spread = np.ones(self._outputs) if data.classes.size else spread_of_target(comm, data)
+        self._mean, self._spread = np.zeros(self._outputs), np.ones(self._outputs)  # of y
+        if not data.classes.size:
+            self._mean, self._spread = moments_of(comm, data.slice, data.slice.y)
 
     @property
     def compute_seconds(self) -> float:
@@ -133,6 +139,85 @@ class Objective:
         result._weights, result._bounds = _of_weights(result._data), []
         result._total = float(self._comm.sum_exactly(result._weights, "weights")[0])
         return result if result._total > 0.5 * self._total / one_in else self
+
+    @cached_property
+    def null(self) -> NullModel:
+        """The null model of the data term; an intercept of zero where none is best. A collective, the first time."""
+        found = self._find_null() if self._intercept else None
+        if found is None or not np.isfinite(found.intercept).all():
+            return NullModel(np.zeros(self._outputs))
+        return replace(found, cancels=self._loss.link == "log")
+
+    @property
+    def null_theta(self) -> np.ndarray:
+        """Theta of the null model."""
+        theta = np.zeros(self.shape)
+        theta[self.shape[0] - self._intercept :] = self.null.intercept
+        return theta
+
+    def null_value(self) -> float:
+        """The data term of the null model on all rows. A collective; it reads y, weights and offsets alone."""
+        if self.null.value is not None:
+            return self.null.value
+        return self._without_columns().value_and_gradient(self.null.intercept[None])[0]
+
+    def _without_columns(self) -> Objective:
+        """The same as a function of the intercept alone: no number of X is read."""
+        return self.rows(np.array([self.shape[0] - 1]))
+
+    def _find_null(self) -> NullModel | None:
+        """The null model, without a pass where shares of classes or a mean say all; None where none is best."""
+        loss, rows, offset = self._loss, self._data.slice, self._data.header.offset
+        if loss.name == "squared":
+            of_offset = moments_of(self._comm, rows, rows.offset)[0] if offset else 0.0
+            return of_mean(self._mean - of_offset, self._spread)
+        if loss.coupled:
+            return of_shares(self._shares())  # an offset is the same for all classes
+        return together([self._null_of(output) for output in range(self._outputs)])
+
+    def _null_of(self, output: int) -> NullModel | None:
+        """That of one output."""
+        loss, mean, offset = self._loss, float(self._mean[output]), self._data.header.offset
+        few = None
+        if self._data.classes.size or loss.name in LINEAR:
+            stand_ins = [(1.0, mean)]
+            if self._data.classes.size:
+                stand_ins = [(share, float(label)) for label, share in enumerate(self._shares().tolist())]
+            few = of_few(loss.row, self._parameters, stand_ins) if loss.row else None
+            if few is None or not offset:
+                return few
+        guess, unit = float(few.intercept[0]) if few else 0.0, 1.0
+        if loss.link == "identity":
+            guess, unit = mean, float(self._spread[output]) or 1.0
+        whole = self._at_intercepts(output)
+        found = of_counts(whole, guess, mean) if loss.name == "poisson" else None
+        share = max(min(-(-self._data.header.n // self._data.slice.block) // LEAST_BLOCKS, MOST_SHARES), 1)
+        return found or seek(self._at_intercepts(output, share), whole, guess, unit)
+
+    def _shares(self) -> np.ndarray:
+        """The share of every class in the weight of all rows, (classes,)."""
+        rows, count = self._data.slice, len(self._data.classes)
+        y = rows.y.reshape(-1)[: self._data.rows]
+        if count == 2 and not len(rows.weight):  # as below, in a tenth of the time
+            ones = np.count_nonzero(y)
+            own = np.array([[len(y) - ones, ones]])
+        else:
+            place = np.arange(len(y)) // rows.block * count + y.astype(np.int64)
+            own = np.bincount(place, self._data.weight, -(-len(y) // rows.block) * count).reshape(-1, count)
+        # Without rows, numpy counts in whole numbers.
+        return self._comm.sum_exactly(exact.of_blocks(own.astype(np.float64)), "classes") / self._total
+
+    def _at_intercepts(self, output: int, one_in: int = 1) -> ValueAndSlope:
+        """Value and slope of the data term at an intercept of one output and nothing else, on one of so many blocks."""
+        rows = self._without_columns().part(one_in, 0)
+
+        def at(intercept: float) -> tuple[float, float]:
+            theta = np.zeros((1, self._outputs))
+            theta[0, output] = intercept
+            value, gradient = rows.value_and_gradient(theta)
+            return value, float(gradient[0, output])
+
+        return at
 
     def with_penalty(self, penalty: Penalty) -> Objective:
         """The same data term with another penalty."""
@@ -280,6 +365,12 @@ class Objective:
         if self._loss.coupled:
             metric, curvature = self._mean_share * metric, self._mean_share * curvature
         metric[np.diag_indices(len(metric))] += self.penalty.l2[:, 0]
+        # Where kinks leave few rows with curvature, that of steps as large as y spreads stands in for it.
+        if self._loss.target == "real" and self._loss.name != "squared" and self._loss.curvature:
+            curved = curvature / self._loss.curvature(*self._parameters) * self.n / (1 if part is self else one_in)
+            if curved < CURVED_ROWS * self.shape[0]:
+                wide = max(CURVED * self.null.curvature, np.finfo(float).eps)
+                metric[np.diag_indices(len(metric))] += wide * self._squares[:, 0]
         least = (0.5 * curvature * self._squares + self.penalty.l2)[:, 0]
         diagonal = np.diagonal(metric)
         # The second term keeps columns apart that only the part can't tell apart.

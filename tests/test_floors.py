@@ -23,7 +23,7 @@ ROOTS = {
 # From the bottom up; a module may import modules of lower floors, and of its own.
 FLOORS = [
     {"mpigd_kernels", "mpigd_data", "mpigd.errors", "mpigd.options", "mpigd"},
-    {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.files"},
+    {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.null_model", "mpigd.files"},
     {"mpigd.comm", "mpigd.compression"},
     {"mpigd.dataset", "mpigd.fingerprint", "mpigd.model", "mpigd.solvers"},
     {"mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics"},

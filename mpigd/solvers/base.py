@@ -71,6 +71,10 @@ class Function(Protocol):
     def cost(self) -> Shape:
         """What evaluating it costs."""
 
+    @property
+    def null_theta(self) -> np.ndarray:
+        """Theta of the null model."""
+
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Of the smooth part on all rows."""
 
