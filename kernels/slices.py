@@ -392,7 +392,7 @@ class DenseSlice(Slice):
 
     def _right_rows(self, residuals: int) -> int:
         tile = self.d * self.rows * self.tiles.itemsize
-        return max(min(TOGETHER_BYTES // tile, TOGETHER), 1) * residuals
+        return max(min(TOGETHER_BYTES // max(tile, 1), TOGETHER), 1) * residuals
 
     @property
     def _squares_rows(self) -> int:
@@ -460,6 +460,9 @@ class SparseSlice(Slice):
 
     def columns_only(self, picked: np.ndarray) -> SparseSlice:
         """See `Slice.columns_only`."""
+        if not picked.size:
+            starts = np.zeros_like(self.starts)
+            return replace(self, values=self.values[:0], columns=self.columns[:0], starts=starts, columns_count=0)
         place = np.full(self.d, -1, self.columns.dtype)
         place[picked] = np.arange(len(picked))
         columns = place[self.columns]

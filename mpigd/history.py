@@ -10,6 +10,8 @@ import numpy as np
 from mpigd.errors import DivergenceError
 from mpigd.solvers import State
 
+ROUNDING = 2.0**-44  # of a sum of terms: less may be rounding
+
 
 @dataclass(frozen=True)
 class Record:
@@ -27,17 +29,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Stopping:
-    """When a fit ends. A function of states alone, so all ranks stop at the same step."""
+    """When a fit ends. A function of states alone, so all ranks stop at the same step.
+
+    rounding : as `NullModel.rounding`: where the null model is as good as any, its own gradient is rounding.
+    """
 
     tol: float
     tol_objective: float
     max_passes: float
+    rounding: float = 0.0
 
     def reason(self, first: State, last: State, state: State) -> str | None:
         """Why to stop at state, or None. `last` is the state of the record before; equal to state at the start."""
         if not state.fresh:
             return None
-        if state.gradient_norm <= self.tol * first.gradient_norm:
+        if state.gradient_norm <= self.enough(first):
             return "gradient"
         if state.stalled:
             return "rounding"
@@ -47,9 +53,13 @@ class Stopping:
         next_record = state.passes + (state.passes - last.passes)
         return "passes" if state.passes >= self.max_passes or next_record > self.max_passes else None
 
+    def enough(self, first: State) -> float:
+        """The norm of a gradient that ends the fit."""
+        return max(self.tol * first.gradient_norm, min(self.tol, ROUNDING) * self.rounding)
+
     def fraction(self, first: State, state: State) -> float:
         """An estimate of how much of the fit is done, 0 … 1, from the gradient's fall and the budget."""
-        if state.gradient_norm == 0.0:
+        if state.gradient_norm == 0.0 or first.gradient_norm == 0.0:
             return 1.0
         fallen = math.log(state.gradient_norm / first.gradient_norm) / math.log(self.tol) if 0 < self.tol < 1 else 0.0
         return min(max(fallen, state.passes / self.max_passes, 0.0), 1.0)
@@ -58,11 +68,13 @@ class Stopping:
 CONVERGED = {"gradient": True, "objective": True, "rounding": False, "passes": False}
 
 
-def divergence(first: State, state: State) -> DivergenceError | None:
+def divergence(first: State, state: State, size: float = 0.0) -> DivergenceError | None:
     """The error to raise when the iterates have left all reason, or None.
 
     A step length that is too large multiplies the error at every step, so the objective passes ten times
     its starting value within a few steps; noise of mini-batches does not take it there.
+
+    size : as `NullModel.size`; the value itself may be near zero, where terms of a loss cancel or y is constant.
     """
     if not (math.isfinite(first.value) and math.isfinite(first.gradient_norm)):
         return DivergenceError(
@@ -71,7 +83,7 @@ def divergence(first: State, state: State) -> DivergenceError | None:
         )
     bounded = bool(np.isfinite(state.theta).all())
     if state.fresh:
-        bounded = bounded and state.value - first.value <= 10.0 * abs(first.value)
+        bounded = bounded and state.value - first.value <= 10.0 * max(abs(first.value), size)
     if bounded:
         return None
     now = f" to {state.value:.6g}" if state.fresh else " without bound"

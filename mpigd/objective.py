@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal, TypeVar
 
 import mpigd_kernels as kernels
@@ -36,15 +36,19 @@ from mpigd_kernels import exact
 from mpigd.comm import Comm
 from mpigd.compression import Compression, EightBits, TopShare
 from mpigd.dataset import Dataset, prepare
+from mpigd.null_model import LINEAR, NullModel, ValueAndSlope, of_counts, of_few, of_mean, of_shares, seek, together
 from mpigd.penalties import Penalty
 from mpigd.replicated import dot, norm
 from mpigd.sampling import uniform
-from mpigd.scaling import Scaling, spread_of_target
+from mpigd.scaling import Scaling, moments_of
 from mpigd.solvers.base import Batches
 from mpigd.solvers.choice import Shape
 
 T = TypeVar("T")
 DISTINCT = 1e-8  # part of a metric's diagonal that is added to it
+# Rows with curvature for each row of theta that a metric is to have, and how much of the mean curvature it is given.
+CURVED_ROWS, CURVED = 5.0, 0.1
+LEAST_BLOCKS, MOST_SHARES = 8, 64  # of those that a first null intercept comes from
 
 Average = Literal["rows", "ranks"]
 Reduce = Literal["exact", "fast", "int8", "top-share"]
@@ -96,21 +100,23 @@ class Objective:
         self._shifts_of: dict[int | str, np.ndarray] = {}  # by number of mini-batches, or what is summed
         self._ready: set[str] = set()  # kernels that all ranks have
         self._is_part = False
+        self._bounds: list[float] = []  # of curvature, shared with what has the same rows
         # Curvature of every row, and the theta where it was found.
         self._curved: tuple[bytes, np.ndarray] | None = None
         self._compressed: Compression | None = None  # for gradients of mini-batches
         if reduce in ("int8", "top-share"):
             self._compressed = EightBits(comm) if reduce == "int8" else TopShare(comm, top_share)
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
-        counted, self._weights = 0, exact.empty(1)
-        for weight in data.weights():
-            counted += int(np.count_nonzero(weight))
-            exact.merge(exact.of_blocks(weight, data.slice.block), self._weights)
-        self.n = int(comm.sum(np.array([counted]))[0])
-        self._weight = float(comm.sum_exactly(self._weights, "weights")[0]) / self.n  # of a row, on average
+        weighted = sum(np.count_nonzero(some) for some in data.weights()) if len(data.slice.weight) else data.rows
+        self.n = int(comm.sum(np.array([weighted]))[0])
+        self._weights = _of_weights(data)
+        self._total = float(comm.sum_exactly(self._weights, "weights")[0])
+        self._weight = self._total / self.n  # of a row, on average
         self.shape = (data.slice.d + intercept, self._outputs)
         self._computed = [0.0]  # shared with what is made of this one
-        self._spread = np.ones(self._outputs) if data.classes.size else spread_of_target(comm, data)
+        self._mean, self._spread = np.zeros(self._outputs), np.ones(self._outputs)  # of y
+        if not data.classes.size:
+            self._mean, self._spread = moments_of(comm, data.slice, data.slice.y)
 
     def _compute(self, work: Callable[[], T]) -> T:
         """What a rank computes by itself, timed. A collective where rows are read for it, which may fail."""
@@ -131,13 +137,97 @@ class Objective:
         return cost_of(self._data, self._loss, self.shape, not self.penalty.is_smooth)
 
     def part(self, one_in: int, seed: int) -> Objective:
-        """The same on one of every `one_in` blocks; which they are follows from the seed."""
+        """The same on one of every `one_in` blocks; which they are follows from the seed.
+
+        It is this one itself where those blocks have less than half their share of the weight.
+        """
         if one_in <= 1 or self._is_part:
             return self
         result = copy.copy(self)
         result._data, result._is_part = self._data.part_of_blocks(seed, one_in), True
         result._batches = result._curved = None
-        return result
+        result._weights, result._bounds = _of_weights(result._data), []
+        result._total = float(self._comm.sum_exactly(result._weights, "weights")[0])
+        return result if result._total > 0.5 * self._total / one_in else self
+
+    @cached_property
+    def null(self) -> NullModel:
+        """The null model of the data term; an intercept of zero where none is best. A collective, the first time."""
+        found = self._find_null() if self._intercept else None
+        if found is None or not np.isfinite(found.intercept).all():
+            return NullModel(np.zeros(self._outputs))
+        return replace(found, cancels=self._loss.link == "log")
+
+    @property
+    def null_theta(self) -> np.ndarray:
+        """Theta of the null model."""
+        theta = np.zeros(self.shape)
+        theta[self.shape[0] - self._intercept :] = self.null.intercept
+        return theta
+
+    def null_value(self) -> float:
+        """The data term of the null model on all rows. A collective; it reads y, weights and offsets alone."""
+        if self.null.value is not None:
+            return self.null.value
+        return self._without_columns().value_and_gradient(self.null.intercept[None])[0]
+
+    def _without_columns(self) -> Objective:
+        """The same as a function of the intercept alone: no number of X is read."""
+        return self.rows(np.array([self.shape[0] - 1]))
+
+    def _find_null(self) -> NullModel | None:
+        """The null model, without a pass where shares of classes or a mean say all; None where none is best."""
+        loss, rows, offset = self._loss, self._data.slice, self._data.header.offset
+        if loss.name == "squared":
+            of_offset = moments_of(self._comm, rows, rows.offset)[0] if offset else 0.0
+            return of_mean(self._mean - of_offset, self._spread)
+        if loss.coupled:
+            return of_shares(self._shares())  # an offset is the same for all classes
+        return together([self._null_of(output) for output in range(self._outputs)])
+
+    def _null_of(self, output: int) -> NullModel | None:
+        """That of one output."""
+        loss, mean, offset = self._loss, float(self._mean[output]), self._data.header.offset
+        few = None
+        if self._data.classes.size or loss.name in LINEAR:
+            stand_ins = [(1.0, mean)]
+            if self._data.classes.size:
+                stand_ins = [(share, float(label)) for label, share in enumerate(self._shares().tolist())]
+            few = of_few(loss.row, self._parameters, stand_ins) if loss.row else None
+            if few is None or not offset:
+                return few
+        guess, unit = float(few.intercept[0]) if few else 0.0, 1.0
+        if loss.link == "identity":
+            guess, unit = mean, float(self._spread[output]) or 1.0
+        whole = self._at_intercepts(output)
+        found = of_counts(whole, guess, mean) if loss.name == "poisson" else None
+        share = max(min(-(-self._data.header.n // self._data.slice.block) // LEAST_BLOCKS, MOST_SHARES), 1)
+        return found or seek(self._at_intercepts(output, share), whole, guess, unit)
+
+    def _shares(self) -> np.ndarray:
+        """The share of every class in the weight of all rows, (classes,)."""
+        rows, count = self._data.slice, len(self._data.classes)
+        y = rows.y.reshape(-1)[: self._data.rows]
+        if count == 2 and not len(rows.weight):  # as below, in a tenth of the time
+            ones = np.count_nonzero(y)
+            own = np.array([[len(y) - ones, ones]])
+        else:
+            place = np.arange(len(y)) // rows.block * count + y.astype(np.int64)
+            own = np.bincount(place, self._data.weight, -(-len(y) // rows.block) * count).reshape(-1, count)
+        # Without rows, numpy counts in whole numbers.
+        return self._comm.sum_exactly(exact.of_blocks(own.astype(np.float64)), "classes") / self._total
+
+    def _at_intercepts(self, output: int, one_in: int = 1) -> ValueAndSlope:
+        """Value and slope of the data term at an intercept of one output and nothing else, on one of so many blocks."""
+        rows = self._without_columns().part(one_in, 0)
+
+        def at(intercept: float) -> tuple[float, float]:
+            theta = np.zeros((1, self._outputs))
+            theta[0, output] = intercept
+            value, gradient = rows.value_and_gradient(theta)
+            return value, float(gradient[0, output])
+
+        return at
 
     def with_penalty(self, penalty: Penalty) -> Objective:
         """The same data term with another penalty."""
@@ -155,7 +245,7 @@ class Objective:
         result._data = self._compute(lambda: self._data.columns_only(columns))
         result.scaling = self.scaling.columns(columns)
         result.penalty, result.shape = self.penalty.rows(picked), (len(picked), self.shape[1])
-        result._shifts_of, result._batches, result._curved = {}, None, None
+        result._shifts_of, result._batches, result._curved, result._bounds = {}, None, None, []
         return result
 
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -166,8 +256,12 @@ class Objective:
         """Steps that make one epoch with mini-batches of about batch_size rows over all ranks."""
         return max(round(self.n / batch_size), 1)
 
-    def batch_gradients(self, thetas: Sequence[np.ndarray], batches: Batches) -> list[np.ndarray]:
-        """Gradients of F at some points, the data term being that of some mini-batches; one Allreduce."""
+    def batch_gradients(self, thetas: Sequence[np.ndarray], batches: Batches, of_all: bool = False) -> list[np.ndarray]:
+        """Gradients of F at some points, the data term being that of some mini-batches; one Allreduce.
+
+        of_all : sums are divided by an even share of the weight of all rows, not by that of these rows, so that the
+        mean over mini-batches of whatever weights is the gradient on all rows.
+        """
         rows, (*_, count, which) = self._rows_of(batches), batches
         shifts = self._shifts_for(max(count // len(which), 1))
 
@@ -185,7 +279,9 @@ class Objective:
         if self._compressed:
             found = self._compressed_means(self._compressed, totals, np.hstack(thetas))
         else:  # all points have the same rows, so that the last sum of weights is that of each
-            found = np.split(self._means(np.hstack(totals), "mini-batch", np.hstack(thetas)), len(thetas))
+            share = self._total * len(which) / count if of_all and self._average == "rows" else None
+            means = self._means(np.hstack(totals), "mini-batch", np.hstack(thetas), by=share)
+            found = np.split(means, len(thetas))
         return [
             self._in_theta(own, self._outputs) + self.penalty.smooth_gradient(theta)
             for own, theta in zip(found, thetas, strict=True)
@@ -197,7 +293,7 @@ class Objective:
         """The sum of a gradient, compressed, over that of weights; theta is what all ranks should hold alike."""
         (total,) = totals  # what one sum leaves out is in the next one at the same point
         weights = self._comm.sum_fast(np.ascontiguousarray(total[:, -1:]), theta)
-        return [compression.sum(exact.rounded(total)[:-1]) / weights]
+        return [compression.sum(exact.rounded(total)[:-1]) / (weights if weights[0] > 0.0 else 1.0)]
 
     def local_descent(self, theta: np.ndarray, batches: Batches, rate: float, steps: int) -> np.ndarray:
         """The weighted mean over blocks of where each gets from theta by its own steps; one Allreduce.
@@ -218,7 +314,7 @@ class Objective:
             return exact.of_blocks(np.array(terms))
 
         mean = self._means(self._compute(descend), "local", theta)
-        return mean[:-1].reshape(theta.shape)
+        return mean[:-1].reshape(theta.shape) if mean[-1] > 0.0 else theta  # no rows, no step
 
     def _gradient_of(self, rows: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """Gradient of F with some rows of this slice as all of the data term. Not a collective."""
@@ -285,6 +381,12 @@ class Objective:
         if self._loss.coupled:
             metric, curvature = self._mean_share * metric, self._mean_share * curvature
         metric[np.diag_indices(len(metric))] += self.penalty.l2[:, 0]
+        # Where kinks leave few rows with curvature, that of steps as large as y spreads stands in for it.
+        if self._loss.target == "real" and self._loss.name != "squared" and self._loss.curvature:
+            curved = curvature / self._loss.curvature(*self._parameters) * self.n / (1 if part is self else one_in)
+            if curved < CURVED_ROWS * self.shape[0]:
+                wide = max(CURVED * self.null.curvature, np.finfo(float).eps)
+                metric[np.diag_indices(len(metric))] += wide * self._squares[:, 0]
         least = (0.5 * curvature * self._squares + self.penalty.l2)[:, 0]
         diagonal = np.diagonal(metric)
         # The second term keeps columns apart that only the part can't tell apart.
@@ -304,7 +406,7 @@ class Objective:
         kept = self._curved[1]
         at, along = self._at(theta, self._loss), self.scaling.to_columns(direction, self._intercept)
         total = self._compute(lambda: data.hessian_product(at, *along, kept))
-        total[:, -1:] = self._weights  # the kernel has only the weighted curvature
+        total[:, -1:] = self._weights  # of the same rows; the kernel has only the weighted curvature
         sums = self._means(total, "product", np.hstack([theta, direction]))
         product = self._in_theta(sums, self._outputs)
         product += self.penalty.smooth_gradient(direction)
@@ -349,8 +451,23 @@ class Objective:
         """Rows and loss of which the Hessian, at any theta, is X'WX / sum(w), and the gradient that times theta."""
         return replace(data, y=np.zeros_like(data.y[:, :1]), offset=data.offset[:0]), kernels.LOSSES["squared"]
 
-    def smoothness(self, tolerance: float = 1e-3, most_passes: int = 50) -> Smoothness:
-        """Bound the curvature: power iteration on X'WX / sum(w), times the curvature bound of the loss.
+    def smoothness(self) -> Smoothness:
+        """Bound the curvature: that of X'WX / sum(w), times the curvature bound of the loss, with the penalty's.
+
+        What it takes of the rows is found once, also for other penalties, and costs passes that time.
+        """
+        if self._loss.curvature is None:
+            raise ValueError(f"the curvature of loss {self._loss.name} has no bound")
+        passes = 0
+        if not self._bounds:
+            *bounds, passes = self._largest()
+            self._bounds.extend(bounds)
+        curvature, penalty = self._loss.curvature(*self._parameters), float(self.penalty.l2.max(initial=0.0))
+        full, row = (curvature * bound + penalty for bound in self._bounds)
+        return Smoothness(full, row, passes)
+
+    def _largest(self, tolerance: float = 1e-3, most_passes: int = 50) -> tuple[float, float, int]:
+        """Bounds of the largest eigenvalue of X'WX / sum(w), and of that of a row alone; the passes that took.
 
         The product with X'WX is the gradient of the squared loss at y = 0. Power iteration approaches the
         eigenvalue from below, hence the factor 1 + 10 · tolerance.
@@ -368,12 +485,8 @@ class Objective:
             if abs(eigenvalue - before) <= tolerance * abs(eigenvalue):
                 break
         largest = self._compute(lambda: data.slice.largest_row_norm(self.scaling.mean, self.scaling.scale))
-        row = self._comm.max(np.array([largest]))[0] + self._intercept
-        if self._loss.curvature is None:
-            raise ValueError(f"the curvature of loss {self._loss.name} has no bound")
-        curvature, penalty = self._loss.curvature(*self._parameters), float(self.penalty.l2.max(initial=0.0))
-        full = curvature * min(eigenvalue * (1.0 + 10.0 * tolerance), row) + penalty
-        return Smoothness(full, curvature * float(row) + penalty, passes + 1)
+        row = float(self._comm.max(np.array([largest]))[0]) + self._intercept
+        return min(eigenvalue * (1.0 + 10.0 * tolerance), row), row, passes + 1
 
     def _evaluate(self, theta: np.ndarray, curvature: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """Value and gradient on all rows."""
@@ -430,8 +543,13 @@ class Objective:
     def _at(self, theta: np.ndarray, loss: kernels.Loss) -> kernels.At:
         return kernels.At(loss, *self.scaling.to_columns(theta, self._intercept), *self._parameters)
 
-    def _means(self, total: np.ndarray, kind: str, theta: np.ndarray, weight: int = -1) -> np.ndarray:
-        """Accumulators of all ranks as weighted means of rows; weight : which of them is the sum of weights."""
+    def _means(
+        self, total: np.ndarray, kind: str, theta: np.ndarray, weight: int = -1, by: float | None = None
+    ) -> np.ndarray:
+        """Accumulators of all ranks as weighted means of rows.
+
+        weight : which of them is the sum of weights.  by : what to divide by instead of it.
+        """
         if self._average == "ranks":
             own = exact.rounded(total)
             total = exact.of_blocks((own / own[weight] if own[weight] > 0.0 else own)[None])
@@ -439,8 +557,8 @@ class Objective:
             sums = self._comm.sum_exactly(total, kind, theta)
         else:
             sums = self._comm.sum_fast(total, theta)
-        if sums[weight] > 0.0:
-            sums /= sums[weight]
+        if by is not None or sums[weight] > 0.0:
+            sums /= sums[weight] if by is None else by
         return sums
 
     def _rows_of(self, batches: Batches) -> list[np.ndarray]:
@@ -464,6 +582,21 @@ class Objective:
         rows = self._data.slice
         rows.load_gather()
         rows.gather(np.zeros(0, np.int64)).load_gradient(self._loss.tile, self._outputs)
+
+
+def _of_weights(data: Dataset) -> np.ndarray:
+    """Accumulators of the weights of the blocks that sums go over, (5, 1)."""
+    rows, size = data.slice, data.slice.block
+    first = np.arange(0, data.rows, size)
+    if not len(rows.weight):
+        counts = np.minimum(data.rows - first, size).astype(np.float64)
+        return exact.of_blocks((counts if rows.picked is None else counts[rows.picked])[:, None])
+    weight = data.weight
+    if rows.picked is not None:
+        padded = np.zeros((len(first), size))
+        padded.reshape(-1)[: len(weight)] = weight
+        weight = padded[rows.picked].reshape(-1)
+    return exact.of_blocks(weight[:, None], size)
 
 
 def outputs_of(data: Dataset, loss: kernels.Loss) -> int:

@@ -175,7 +175,7 @@ class Train:
     """The same for validation."""
 
     init: Path | None = None
-    """A model.h5, or run directory, to begin at instead of zero."""
+    """A model.h5, or run directory, to begin at instead of the null model, if it is better than that."""
 
     path: int = 1
     """Fit for so many strengths of the penalty, falling from where nothing is left of the coefficients to the one that
@@ -185,7 +185,8 @@ class Train:
     """Stop after reading all rows this often, evaluations included."""
 
     tol: float = 1e-6
-    """Stop when the norm of the gradient is at most this fraction of that at theta = 0."""
+    """Stop when the norm of the gradient is at most this fraction of that of the null model: coefficients zero, and the
+    best intercept."""
 
     tol_objective: float = 0.0
     """Stop when the objective changes relatively by less than this between records; 0 is never."""

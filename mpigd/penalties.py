@@ -49,6 +49,10 @@ class Penalty:
         """The rest of the penalty, at a theta within the bounds."""
         return float(np.sum(self.strength * self._norms(theta))) if self.strength.any() else 0.0
 
+    def total(self, theta: np.ndarray) -> float:
+        """All of the penalty."""
+        return self.smooth_value(theta) + self.value(theta)
+
     def proximal(self, theta: np.ndarray, rate: float) -> np.ndarray:
         """The z that minimises ||z - theta||^2 / (2 rate) + the rest of the penalty, within the bounds.
 
@@ -86,7 +90,7 @@ class Penalty:
         return replace(self, l2=factor * self.l2, strength=factor * self.strength)
 
     def strongest(self, slope: np.ndarray) -> float:
-        """The factor, at least 1, from which on all that is penalised is zero, where slope (p, K) is that at zero.
+        """The factor, at least 1, from which on all that is penalised is zero; slope (p, K) is that of the null model.
 
         Without kinks nothing ever is; a thousand times as strong leaves little.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import mpigd_kernels as kernels
 import numpy as np
@@ -106,6 +107,9 @@ def loss_parameter(options: Train) -> float:
 def check_loss(options: Train) -> None:
     """Raise UsageError where the loss can't be had with the other options."""
     loss, given = kernels.LOSSES[options.loss], options.loss_parameter
+    if options.smoothing != default_of("smoothing") and not loss.smoothed:
+        smoothed = " and ".join(name for name, other in kernels.LOSSES.items() if other.smoothed)
+        raise UsageError(f"--smoothing {options.smoothing:g}: loss {loss.name} has none; it is of {smoothed}")
     if given is not None:
         if loss.parameter is None:
             raise UsageError(f"--loss-parameter {given:g}: loss {loss.name} has no parameter")
@@ -129,7 +133,8 @@ def make_solver(options: Train, data: Dataset) -> tuple[Solver, str, str]:
     cost = cost_of(data, loss, (data.header.d + options.intercept, outputs), options.kinks)
     # Whether rows are read for every pass depends on the ranks; what is chosen must not.
     cost = replace(cost, streams=options.memory is not None)
-    chosen = choose(replace(cost, quadratic=cost.quadratic and options.path == 1))
+    one_step = options.path == 1 and options.init is None  # else direct gains nothing from where it begins
+    chosen = choose(replace(cost, quadratic=cost.quadratic and one_step))
     name, why = (chosen.solver, chosen.why) if options.solver == "auto" else (options.solver, "")
     if name in BY_ROWS and isinstance(data.slice, StreamedSlice) and not data.slice.parts.rows.in_one_piece:
         raise UsageError(
@@ -150,6 +155,11 @@ def parameters_of(solver: str) -> set[str]:
     return {field.name for field in fields(SOLVERS[solver])}
 
 
+def default_of(option: str) -> Any:
+    """What an option is if it is not given."""
+    return next(field.default for field in fields(Train) if field.name == option)
+
+
 def likely_solvers(options: Train) -> tuple[str, ...]:
     """The solver that is asked for, or those that auto chooses from."""
     if options.solver != "auto":
@@ -166,12 +176,17 @@ def check_solver(options: Train) -> None:
         )
     if options.solver == "direct" and options.loss != "squared":
         raise UsageError(f"--solver direct: it solves the equations of the squared loss; for {options.loss} use newton")
-    if options.solver == "direct" and options.path > 1:
-        raise UsageError("--path: solver direct gains nothing from where it begins; use another one")
+    for option, given in (("--path", options.path > 1), ("--init", options.init is not None)):
+        if options.solver == "direct" and given:
+            raise UsageError(f"{option}: solver direct gains nothing from where it begins; use another one")
     if options.learning_rate in SEARCHED and options.solver != "gd":
         raise UsageError(f"--learning-rate {options.learning_rate}: --solver gd alone searches for it")
     if options.schedule == "dog" and (options.solver == "gd" or options.learning_rate != "auto"):
         raise UsageError("--schedule dog: it needs a stochastic solver, and no --learning-rate")
+    if options.schedule == "dog" and options.warmup:
+        raise UsageError("--warmup: --schedule dog has no rate that could rise")
+    if options.reduce != "top-share" and options.top_share != default_of("top_share"):
+        raise UsageError(f"--top-share {options.top_share:g}: it is of --reduce top-share")
     if options.reduce in ("int8", "top-share"):
         if options.solver not in COMPRESSIBLE:
             raise UsageError(
@@ -184,9 +199,8 @@ def check_solver(options: Train) -> None:
         raise UsageError("--solver saga: its mini-batches stay the same; leave out --accumulate and --batch-growth")
     if options.local_steps > 1 and options.momentum:
         raise UsageError("--local-steps: blocks go by themselves without --momentum")
-    defaults = {field.name: field.default for field in fields(Train)}
     for option in OF_SOME:
-        if getattr(options, option) != defaults[option] and not any(option in parameters_of(name) for name in likely):
+        if getattr(options, option) != default_of(option) and not any(option in parameters_of(name) for name in likely):
             takers = ", ".join(solver for solver in SOLVERS if option in parameters_of(solver))
             raise UsageError(
                 f"--{option.replace('_', '-')} {getattr(options, option)}: solver {' or '.join(likely)} has none; "

@@ -14,7 +14,7 @@ import xxhash
 
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The sums over the first axis of a (d,) or (d, K) times b (d, K): shape (K,)."""
-    result: np.ndarray = np.sum(a.reshape(len(a), -1) * b, axis=0)
+    result: np.ndarray = np.sum(a.reshape(len(a), math.prod(a.shape[1:])) * b, axis=0)
     return result
 
 

@@ -104,14 +104,12 @@ def _positive(values: np.ndarray) -> np.ndarray:
     return np.where(values > 0.0, values, 1.0)
 
 
-def spread_of_target(comm: Comm, data: Dataset) -> np.ndarray:
-    """Weighted standard deviation of every column of y, (K,) float64, roughly. A collective."""
-    rows = data.slice
-    y = kernels.DenseSlice(rows.n, rows.block, rows.y, rows.weight, rows.offset[:0], rows.computing, tiles=rows.y)
-    prepare(comm, partial(y.load, "column_moments"))
-    mean, square = _moments(comm, y, np.zeros(y.d))
-    result: np.ndarray = np.sqrt(np.maximum(square - mean * mean, 0.0))
-    return result
+def moments_of(comm: Comm, rows: kernels.Slice, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and, roughly, standard deviation of the y or offsets of rows, each (K,) float64. A collective."""
+    own = kernels.DenseSlice(rows.n, rows.block, rows.y, rows.weight, rows.offset[:0], rows.computing, tiles=values)
+    prepare(comm, partial(own.load, "column_moments"))
+    mean, square = _moments(comm, own, np.zeros(own.d))
+    return mean, np.sqrt(np.maximum(square - mean * mean, 0.0))
 
 
 def _moments(comm: Comm, rows: kernels.Slice, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,12 +31,13 @@ from mpigd.solvers.choice import LBFGS_STEPS, NEWTON_STEPS
 
 # Called with what is known at a step and an estimate of the fraction of the fit that is done.
 Observer = Callable[[Record, float], None]
-VANISHED = 1e-3  # of the objective at theta = 0
+VANISHED = 1e-3  # of the objective of the null model
 SEPARATED = (
     "the columns tell the classes apart without error: without a penalty there is no minimum, and coefficients grow as "
     "--tol falls; use --l2"
 )
 NEAR = 1e-3  # tolerance on a part of the rows, whose minimum is not that of all anyway
+ALIKE = 0.25  # by how much the loss of the null model may differ between a part and all rows
 
 
 @dataclass(frozen=True)
@@ -166,11 +167,12 @@ def fit(
         for observer in observers:
             observer(record, fraction)
 
-    stopping = Stopping(options.tol, options.tol_objective, options.max_passes)
+    stopping = Stopping(options.tol, options.tol_objective, options.max_passes, objective.null.rounding)
     if options.init is not None:
         first, state = begin_at(comm, solver, objective, initial_theta(comm, options.init, data, objective))
     else:
-        first, state = begin_fit(comm, solver, objective, options.seed if name in ON_A_PART else None)
+        on_a_part = name in ON_A_PART and options.path == 1
+        first, state = begin_fit(comm, solver, objective, options.seed if on_a_part else None)
     along: list[Along] = []
     if options.path > 1:
         state, reason, along = follow(comm, solver, objective, first, state, stopping, observe, options.path)
@@ -231,36 +233,45 @@ def initial_theta(comm: Comm, path: Path, data: Dataset, objective: Objective) -
 
 
 def begin_at(comm: Comm, solver: Solver, objective: Objective, theta: np.ndarray) -> tuple[State, State]:
-    """The state at theta = 0, which tolerances refer to, and the one at theta, if that is better. A collective."""
-    first = solver.init(objective, np.zeros(objective.shape))
+    """The state of the null model, which tolerances refer to, and the one at theta, if that is better. A collective."""
+    first = solver.init(objective, objective.null_theta)
     state = solver.init(objective, theta)
-    begin = state if state.value < first.value else first
-    return first, replace(begin, passes=first.passes + state.passes)
+    return first, better(first, state)
+
+
+def better(a: State, b: State) -> State:
+    """Of two states at the start the one with the lower value, which has cost the passes of both."""
+    passes, setup_passes = a.passes + b.passes, a.setup_passes + b.setup_passes
+    return replace(b if b.value < a.value else a, passes=passes, setup_passes=setup_passes)
 
 
 def begin_fit(comm: Comm, solver: Solver, objective: Objective, seed: int | None) -> tuple[State, State]:
-    """The state at theta = 0, which tolerances refer to, and the one to begin with. A collective.
+    """The state of the null model, which tolerances refer to, and the one to begin with. A collective.
 
-    seed : where it is given and there are rows enough, the fit begins at the minimum of a part of the blocks, roughly;
-    the first state then is that part's, and passes over it count by its share.
+    seed : where it is given and there are rows enough, the fit begins at the minimum of a part of the blocks, roughly.
+    The value of the first state is then that of all rows, which takes no pass; the gradient, which would take one, is
+    that of the part. Passes over it count by its share.
     """
-    zero = np.zeros(objective.shape)
-    cost = objective.cost
+    cost, null = objective.cost, objective.null_theta
     one_in = cost.begins_on
-    if seed is None or not one_in:
-        first = solver.init(objective, zero)
+    part = objective if seed is None else objective.part(one_in, seed)
+    if part is objective:
+        first = solver.init(objective, null)
         return first, first
-    part = objective.part(one_in, seed)
     by_newton = cost.outputs == 1 and NEWTON_STEPS * (cost.hessian + cost.factor) <= LBFGS_STEPS * cost.gradient
     on_part: Any = Newton() if by_newton else solver
-    first = on_part.init(part, zero)
-    near, _ = descend(comm, on_part, part, first, first, Stopping(NEAR, 0.0, 20.0), lambda state, fraction: None)
-    state = solver.init(objective, near.theta)
-    passes = state.passes + near.passes / one_in
-    if not state.value < first.value:  # the part was not like the rest
-        state = solver.init(objective, zero)
-        passes += state.passes
-    return first, replace(state, passes=passes)
+    begin, value = on_part.init(part, null), objective.null_value()
+    passes = begin.passes / one_in
+    size = max(abs(value), objective.null.size if objective.null.cancels else 0.0)
+    if abs(begin.value - value) <= ALIKE * size:
+        stopping = Stopping(NEAR, 0.0, 20.0, objective.null.rounding)
+        near, _ = descend(comm, on_part, part, begin, begin, stopping, lambda state, fraction: None)
+        state = solver.init(objective, near.theta)
+        passes = state.passes + near.passes / one_in
+        if state.value < value:
+            return replace(begin, value=value), replace(state, passes=passes)
+    first = solver.init(objective, null)  # the part is not like the rest
+    return first, replace(first, passes=passes + first.passes)
 
 
 def descend(
@@ -274,11 +285,11 @@ def descend(
 ) -> tuple[State, str]:
     """Step until it is time to stop; returns the last state and the reason.
 
-    first : the state at theta = 0.  state : where to begin.
+    first : the state of the null model.  state : where to begin.
     """
-    last = state
+    last, size = state, objective.null.size
     while True:
-        if error := divergence(first, state):
+        if error := divergence(first, state, size):
             with comm.agreement():
                 raise error
         reason = stopping.reason(first, last, state)
@@ -322,21 +333,25 @@ def follow(
     """Fit for `count` strengths of the penalty, from where it leaves nothing down to the one asked for.
 
     They fall evenly in the logarithm; each fit begins where the one before has ended. Steps and passes go on counting,
-    and the budget of passes is for each.
+    and the budget of passes is for each. Tolerances refer to the gradient of the null model with the penalty asked for:
+    with the strongest it would be zero.
     """
     along: list[Along] = []
-    reason, steps, passes = "", 0, state.passes
-    slope = getattr(first, "slope", first.gradient)
-    for k, strength in enumerate(falling(objective.penalty.strongest(slope), count)):
-        some = objective.with_penalty(objective.penalty.times(strength))
-        zero = replace(first, gradient=some.penalty.subgradient(np.zeros(objective.shape), slope))
+    reason, steps, passes, setup_passes = "", 0, state.passes, state.setup_passes
+    slope, penalty = getattr(first, "slope", first.gradient), objective.penalty
+    for k, strength in enumerate(falling(penalty.strongest(slope), count)):
+        some = objective.with_penalty(penalty.times(strength))
+        null = replace(first, value=first.value + (strength - 1.0) * penalty.total(first.theta))
         begin = solver.init(some, state.theta)
+        if begin.value > null.value:  # as of a model to begin at, or where the penalty was weaker
+            begin = better(begin, solver.init(some, first.theta))
+        setup_passes += begin.setup_passes
 
         def note(at: State, fraction: float, k: int = k, steps: int = steps, passes: float = passes) -> None:
             observe(replace(at, step=steps + at.step, passes=passes + at.passes), (k + fraction) / count)
 
-        state, reason = descend(comm, solver, some, zero, begin, stopping, note)
+        state, reason = descend(comm, solver, some, null, begin, stopping, note)
         found = objective.coefficients(state.theta)
         along.append(Along(strength, state.value, state.passes, CONVERGED[reason], *found))
         steps, passes = steps + state.step, passes + state.passes
-    return replace(state, step=steps, passes=passes), reason, along
+    return replace(state, step=steps, passes=passes, setup_passes=setup_passes), reason, along

@@ -148,6 +148,7 @@ def cases() -> Iterator[Case]:
     for storage in LONG:
         for solver in ("newton", "newton-cg", "lbfgs", "prox-newton"):
             yield f"{solver} {storage}", storage, {"solver": solver, "loss": "logistic", "l2": 0.01}
+            yield f"{solver} huber {storage}", storage, {"solver": solver, "loss": "huber", "l2": 0.01}
     for name, options in (("softmax", {}), ("poisson", {}), ("squared", {"y": "outputs"})):
         for solver in ("lbfgs", "newton-cg"):
             yield f"{solver} {name} {options}", "float64", {**few, "solver": solver, "loss": name, **options}

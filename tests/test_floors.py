@@ -23,7 +23,7 @@ ROOTS = {
 # From the bottom up; a module may import modules of lower floors, and of its own.
 FLOORS = [
     {"mpigd_kernels", "mpigd_data", "mpigd.errors", "mpigd.options", "mpigd"},
-    {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.files", "mpigd.watchdog"},
+    {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.null_model", "mpigd.files", "mpigd.watchdog"},
     {"mpigd.comm", "mpigd.compression", "mpigd.storage"},
     {"mpigd.reader", "mpigd.fingerprint"},
     {"mpigd.reading", "mpigd.columns", "mpigd.scratch", "mpigd.streaming"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from sklearn import linear_model
 
 from mpigd.comm import Comm
 from mpigd.errors import DataError, UsageError
+from mpigd.history import Stopping
+from mpigd.objective import Objective
 from mpigd.options import Train
 from mpigd.problem import read_data
+from mpigd.solvers import State
 from mpigd.train import Fit, fit, run
 
 SOLVERS = ("prox-newton", "nesterov", "gd", "barzilai-borwein", "backtracking")
@@ -212,6 +216,104 @@ def test_a_path_ends_at_the_model_that_one_fit_gives(comm: Comm, write_data: Cal
 
 
 @pytest.mark.mpi
+@pytest.mark.parametrize("stored", ["dense", "sparse"])
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_working_set_may_be_empty(comm: Comm, write_data: Callable[..., Path], stored: str, count: int) -> None:
+    """Enough columns for a set of them, and a penalty that lets none in: nothing but the mean of y is left."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((100, 300)) * (rng.random((100, 300)) < 0.3)
+    y = X[:, 0] + 3.0 + 0.1 * rng.standard_normal(100)
+    path = write_data(X=X, y=y) if stored == "dense" else write_sparse(comm, write_data, X, y)
+    begin = {"init": begin_elsewhere(comm, path)} if count == 1 else {}
+    fitted = train(comm, path, l1=10.0, path=count, **begin)
+    assert not fitted.model.coef.any()
+    assert fitted.model.intercept == pytest.approx(y.mean(), rel=1e-9)
+
+
+def begin_elsewhere(comm: Comm, data: Path) -> Path:
+    """A model whose intercept alone is not zero, and is a bad one."""
+    path = data.with_name("elsewhere.h5")
+    model = train(comm, data, l1=100.0).model
+    if comm.rank == 0:
+        replace(model, intercept=model.intercept + 0.5).save(path)
+    comm.leave()
+    return path
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("solver", ["prox-newton", "nesterov"])
+def test_a_path_within_bounds_that_exclude_zero(comm: Comm, write_data: Callable[..., Path], solver: str) -> None:
+    """Nothing is left at the bounds; what tolerances refer to is there, and each model is scipy's."""
+    X, y, _ = linear(150, 4)
+    low, l2 = 3.0, 0.1
+    fitted = train(comm, write_data(X=X, y=y), solver, l2=l2, lower=low, path=3, standardize=False, tol=1e-7)
+    along = fitted.model.path
+    assert along["converged"].all()
+    Z = np.column_stack([X - X.mean(axis=0)])
+    for strength, coef in zip(along["strength"], along["coef"], strict=True):
+        A = np.vstack([Z, np.sqrt(150 * l2 * strength) * np.eye(4)])
+        best = optimize.lsq_linear(A, np.append(y - y.mean(), np.zeros(4)), (low, np.inf), tol=1e-14).x
+        np.testing.assert_allclose(coef, best, rtol=1e-5)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("upper", [10.0, 0.6])
+def test_more_coefficients_than_a_matrix_can_be_had_of(
+    comm: Comm, write_data: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, upper: float
+) -> None:
+    """Steps are then those of gradients alone, and end where scipy does."""
+    monkeypatch.setattr("mpigd.solvers.prox_newton.LARGEST_FACTOR", 100)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1500, 300))
+    y = X[:, :3] @ np.ones(3) + rng.standard_normal(1500)
+    fitted = train(comm, write_data(X=X, y=y), upper=upper, standardize=False, tol=1e-7)
+    assert fitted.solver == "prox-newton"
+    Z = X - X.mean(axis=0)
+    best = optimize.lsq_linear(Z, y - y.mean(), (-np.inf, upper), tol=1e-12).x
+    np.testing.assert_allclose(fitted.model.coef, best, atol=1e-5)
+
+
+@pytest.mark.mpi
+def test_progress_where_nothing_is_left_to_gain(comm: Comm, write_data: Callable[..., Path]) -> None:
+    """Where a penalty leaves nothing the subgradient of the null model is zero; and the fit begins elsewhere."""
+    X, y, _ = linear(100, 3)
+    path, begin = write_data(X=X, y=y), write_data("model.h5").with_name("begin.h5")
+    model = train(comm, path, intercept=False).model
+    if comm.rank == 0:
+        model.save(begin)
+    comm.leave()
+    told: list[float] = []
+    chosen = Train(path, l1=0.5, path=3, intercept=False, init=begin)
+    fitted = fit(comm, read_data(comm, chosen), chosen, [lambda record, fraction: told.append(fraction)])
+    assert not fitted.model.path["coef"][0].any()
+    assert fitted.model.path["converged"].all()
+    assert all(0.0 <= fraction <= 1.0 for fraction in told)
+    null, at = (State(np.zeros((1, 1)), 0.0, np.full((1, 1), slope), 0, 1.0, 1.0) for slope in (0.0, 1.0))
+    assert Stopping(1e-6, 0.0, 10.0).fraction(null, at) == 1.0
+
+
+@pytest.mark.mpi
+def test_passes_before_the_first_step_are_all_told(
+    comm: Comm, write_data: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rates are found once, and their passes are there whatever began or goes on elsewhere."""
+    X, y, _ = linear(100, 3)
+    path, begin = write_data(X=X, y=y), write_data("model.h5").with_name("begin.h5")
+    model = train(comm, path, "nesterov", l1=0.1).model
+    if comm.rank == 0:
+        model.save(begin)
+    comm.leave()
+    plain = train(comm, path, "nesterov", l1=0.1).state.setup_passes
+    swept: list[str] = []
+    sweep = Objective._data_term
+    monkeypatch.setattr(Objective, "_data_term", lambda self, *a: swept.append(a[3]) or sweep(self, *a))
+    for options in ({"init": begin}, {"path": 3}, {"path": 3, "init": begin}):
+        swept.clear()
+        told = train(comm, path, "nesterov", l1=0.1, **options).state.setup_passes
+        assert told == plain == swept.count("eigenvalue") + 1
+
+
+@pytest.mark.mpi
 @pytest.mark.parametrize("loss", ["logistic", "softmax"])
 def test_a_fit_may_begin_at_a_model(comm: Comm, shared_path: Path, loss: str) -> None:
     """At its own answer it ends at once; at that of another penalty it takes fewer passes than from zero."""
@@ -261,6 +363,7 @@ def test_impossible_options(options: dict[str, Any], message: str) -> None:
         ({"solver": "lbfgs", "l1": 0.1}, "--solver lbfgs: --l1, --lower and --upper need one that can do with kinks"),
         ({"solver": "direct", "loss": "poisson"}, "direct: it solves the equations of the squared loss"),
         ({"solver": "direct", "path": 3, "l2": 1.0}, "--path: solver direct gains nothing"),
+        ({"solver": "direct", "init": Path("model.h5")}, "--init: solver direct gains nothing"),
         ({"solver": "nesterov", "learning_rate": "backtracking"}, "--solver gd alone searches"),
     ],
 )

@@ -23,6 +23,10 @@ def test_dot_and_norm(columns: int) -> None:
     assert replicated.norm(a) == pytest.approx(np.linalg.norm(a), rel=1e-14)
 
 
+def test_a_dot_of_nothing_is_zero() -> None:
+    np.testing.assert_array_equal(replicated.dot(np.zeros(0), np.zeros((0, 3))), np.zeros(3))
+
+
 def test_a_digest_sees_every_bit() -> None:
     a = np.linspace(0.0, 1.0, 100).reshape(50, 2)
     digests = {replicated.digest(a)}

@@ -37,9 +37,9 @@ class Reference:
         self.X, self.y, self.w = table()
         self.block = block
 
-    def gradient(self, theta: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def gradient(self, theta: np.ndarray, rows: np.ndarray, weight: float = 0.0) -> np.ndarray:
         X, y, w = self.X[rows], self.y[rows], self.w[rows]
-        return X.T @ (w * (X @ theta - y)) / w.sum() + L2 * theta
+        return X.T @ (w * (X @ theta - y)) / (weight or w.sum()) + L2 * theta
 
     def rows(self, epoch: int, *which: int) -> np.ndarray:
         part = deal(SEED, epoch, 0, self.block, 0, ROWS, COUNT)
@@ -123,7 +123,7 @@ def saga(problem: Reference, count: int) -> np.ndarray:
     for t in range(count):
         epoch, index = divmod(t, COUNT)
         place = shuffled(SEED, epoch, COUNT)[index]
-        g = problem.gradient(theta, problem.rows(0, place))
+        g = problem.gradient(theta, problem.rows(0, place), problem.w.sum() / COUNT)
         direction = g if epoch == 0 else g - kept[place] + kept.mean(axis=0)
         kept[place] = g
         theta = theta - RATE * direction
@@ -249,6 +249,66 @@ def test_growing_mini_batches_end_closer_than_small_ones(comm: Comm, write_data:
     assert grown.state.step < plain.state.step
 
 
+@pytest.mark.mpi
+@pytest.mark.parametrize("solver", ["saga", "svrg"])
+def test_mini_batches_of_unequal_weights_have_the_minimum_of_all_rows(
+    comm: Comm, write_data: Callable[..., Path], solver: str
+) -> None:
+    """Weighted least squares by numpy; residuals depend on X, so that other weights have another minimum."""
+    rng = np.random.default_rng(0)
+    X, w = rng.standard_normal((400, 3)), np.exp(1.5 * rng.standard_normal(400))
+    y = X @ [1.0, 2.0, 3.0] + 3.0 * abs(X[:, 0]) * rng.standard_normal(400)
+    chosen = Train(write_data(X=X, y=y, sample_weight=w), solver=solver, batch_size=40, max_passes=600.0)
+    fitted = fit(comm, read_data(comm, chosen), chosen)
+    A = np.column_stack([X, np.ones(400)])
+    best = np.linalg.solve((A.T * w) @ A, (A.T * w) @ y)
+    assert fitted.reason == "gradient"
+    np.testing.assert_allclose(np.append(fitted.model.coef, fitted.model.intercept), best, rtol=1e-4)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    "options", [{"local_steps": 2}, {"reduce": "int8"}, {"reduce": "top-share"}, {"solver": "saga"}]
+)
+def test_mini_batches_may_have_no_rows(comm: Comm, write_data: Callable[..., Path], options: dict[str, Any]) -> None:
+    """Six rows have all the weight, so that of their mini-batches of one some are empty."""
+    X, y, _ = table()
+    w = np.zeros(ROWS)
+    w[::40] = 1.0
+    chosen = Train(
+        write_data(X=X, y=y, sample_weight=w),
+        **{"solver": "sgd", "batch_size": 1, "learning_rate": 0.01, "schedule": "constant", "tol": 0.0, **options},
+    )
+    data = read_data(comm, chosen)
+    objective, (solver, *_) = make_objective(comm, data, chosen), make_solver(chosen, data)
+    count = objective.batch_count(1)
+    assert count == 5
+    dealt = [deal(chosen.seed, epoch, 0, data.header.block, 0, ROWS, count)[::40] for epoch in range(12)]
+    state, empty = solver.init(objective, np.ones(objective.shape)), 0
+    for t in range(12 * count):
+        epoch, index = divmod(t, count)
+        after = solver.step(objective, state)
+        assert np.isfinite(after.theta).all()
+        if index not in dealt[epoch]:
+            empty += 1
+            if chosen.local_steps > 1:  # others have a memory of gradients
+                np.testing.assert_array_equal(after.theta, state.theta)
+        state = after
+    assert empty > 5
+
+
+@pytest.mark.mpi
+def test_local_steps_at_dogs_rate_count_both_gradients(comm: Comm, write_data: Callable[..., Path]) -> None:
+    X, y, _ = table()
+    chosen = Train(write_data(X=X, y=y), solver="sgd", schedule="dog", local_steps=2, batch_size=BATCH)
+    data = read_data(comm, chosen)
+    objective, (solver, *_) = make_objective(comm, data, chosen), make_solver(chosen, data)
+    state = solver.init(objective, np.zeros(objective.shape))
+    for _ in range(COUNT):
+        state = solver.step(objective, state)
+    assert state.passes == 4.0  # at the start, two gradients of each mini-batch, at the end
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -275,6 +335,9 @@ def test_impossible_options(options: dict[str, Any], message: str) -> None:
         ({"solver": "gd", "schedule": "dog"}, "--schedule dog: it needs a stochastic solver"),
         ({"solver": "adam", "l1": 0.1}, "--solver adam: --l1"),
         ({"solver": "saga", "accumulate": 2}, "--solver saga: its mini-batches stay the same"),
+        ({"solver": "sgd", "schedule": "dog", "warmup": 2.0}, "--warmup: --schedule dog has no rate that could rise"),
+        ({"solver": "sgd", "top_share": 0.1}, "--top-share 0.1: it is of --reduce top-share"),
+        ({"solver": "sgd", "smoothing": 0.2}, "--smoothing 0.2: loss squared has none; it is of quantile and"),
     ],
 )
 def test_options_that_do_not_go_together(comm: Comm, shared_path: Path, options: dict[str, Any], message: str) -> None:

@@ -71,14 +71,18 @@ class Function(Protocol):
     def cost(self) -> Shape:
         """What evaluating it costs."""
 
+    @property
+    def null_theta(self) -> np.ndarray:
+        """Theta of the null model."""
+
     def value_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Of the smooth part on all rows."""
 
     def batch_count(self, batch_size: int) -> int:
         """Mini-batches of about that size in an epoch."""
 
-    def batch_gradients(self, thetas: Sequence[np.ndarray], batches: Batches) -> list[np.ndarray]:
-        """At some points, on some mini-batches."""
+    def batch_gradients(self, thetas: Sequence[np.ndarray], batches: Batches, of_all: bool = False) -> list[np.ndarray]:
+        """At some points, on some mini-batches; of_all : whose mean, whatever their weights, is that on all rows."""
 
     def local_descent(self, theta: np.ndarray, batches: Batches, rate: float, steps: int) -> np.ndarray:
         """The mean over blocks of where each gets from theta by its own steps."""

@@ -10,7 +10,7 @@ from mpigd_kernels.factor import Factor, factor
 from mpigd.replicated import dot, norm
 from mpigd.solvers.base import Function, State
 
-DOUBTFUL = 1e-8  # of the gradient at zero: what rounding may have done to one elsewhere
+DOUBTFUL = 1e-8  # of the gradient at the start: what rounding may have done to one elsewhere
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Direct:
         return value, gradient
 
     def init(self, objective: Function, theta: np.ndarray) -> EquationsState:
-        """The state at zero, one pass: where it begins makes no difference."""
-        theta = np.zeros_like(theta)
+        """The state of the null model, one pass: where it begins makes no difference."""
+        theta = objective.null_theta
         value, gradient, hessian = objective.second_order(theta)
         return EquationsState(theta, value, gradient, 0, 1.0, 1.0, hessian=hessian, factor=factor(hessian))
 

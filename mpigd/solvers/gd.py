@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -45,9 +45,14 @@ class GradientDescent(FirstOrder):
         """The state at theta, one pass."""
         rate = self.learning_rate
         if rate == "backtracking" or rate == "barzilai-borwein":
-            rate = 1.0 / max(float(np.sum(objective.diagonal())), np.finfo(np.float64).tiny)
+            rate = _rate_to_try(objective)
         state = start(objective, theta, rate, lambda smooth: smooth.full)
         return SearchState(**vars(state), values=np.array([state.value]))
+
+    def start(self, objective: Function, state: CompositeState) -> SearchState:
+        """As `init`, from where another solver has been, without a pass; the rate is to be searched for."""
+        known = {each.name: getattr(state, each.name) for each in fields(CompositeState)}
+        return SearchState(**{**known, "learning_rate": _rate_to_try(objective)}, values=np.array([state.value]))
 
     def step(self, objective: Function, state: SearchState) -> SearchState:
         """One update of theta, one pass or, where the rate is searched for, one for each that is tried."""
@@ -95,3 +100,8 @@ class GradientDescent(FirstOrder):
             learning_rate=following,
             values=np.append(state.values, value)[-REMEMBERED:],
         )
+
+
+def _rate_to_try(objective: Function) -> float:
+    """What least squares would allow."""
+    return 1.0 / max(float(np.sum(objective.diagonal())), np.finfo(np.float64).tiny)

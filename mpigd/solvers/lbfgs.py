@@ -51,8 +51,12 @@ class LimitedMemoryBFGS(FirstOrder):
 
     def step(self, objective: Function, state: PairsState) -> PairsState:
         """One update of theta, nearly always one pass."""
-        direction = -self._product(objective.diagonal(), state).reshape(state.theta.shape)
+        diagonal = objective.diagonal()
+        direction = -self._product(diagonal, state).reshape(state.theta.shape)
         slope = float(dot(state.gradient.reshape(-1), direction.reshape(-1, 1))[0])
+        if not slope < 0.0:  # a metric in which the gradient is nothing
+            direction = -state.gradient / diagonal
+            slope = float(dot(state.gradient.reshape(-1), direction.reshape(-1, 1))[0])
 
         def along(step: float) -> Trial[tuple[np.ndarray, np.ndarray]]:
             theta = state.theta + step * direction

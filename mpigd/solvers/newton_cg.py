@@ -123,9 +123,11 @@ class NewtonCG:
 
 
 def _solver(objective: Function, state: RegionState) -> Callable[[np.ndarray], np.ndarray]:
-    """What applies the inverse of the metric."""
-    diagonal = objective.diagonal()
-    return lambda values: state.metric.solve(values) if state.metric else values / diagonal
+    """What applies the inverse of the metric, or of the diagonal where the gradient is nothing in that."""
+    metric, diagonal = state.metric, objective.diagonal()
+    if metric and _inner(state.gradient, metric.solve(state.gradient)) > 0.0:
+        return metric.solve
+    return lambda values: values / diagonal
 
 
 def _inner(a: np.ndarray, b: np.ndarray) -> float:

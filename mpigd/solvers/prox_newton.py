@@ -6,26 +6,30 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mpigd.errors import UsageError, same_everywhere
 from mpigd.penalties import Penalty
 from mpigd.replicated import norm
 from mpigd.solvers.base import CompositeState, FirstOrder, Function, evaluate
 from mpigd.solvers.choice import LARGEST_FACTOR, share_for_metric
-from mpigd.solvers.line_search import DECREASE, ROUNDING
+from mpigd.solvers.gd import GradientDescent, SearchState
+from mpigd.solvers.line_search import DECREASE, MOST_TRIALS, ROUNDING
 from mpigd.solvers.quadratic import minimise
 
 FEW = 256  # rows of theta that are no burden: all are kept
 NEW_SHARE = 8  # one of so many rows may be taken in at once
 INNER, MOST_INNER = 0.01, 30  # how far to go on some columns before all are looked at again
-TRIALS = 8  # of a step, each half as long as the one before
+SETTLING = 1e-8  # of the largest element: so near to its kink or bound a shorter step takes an element all the way
 SLOW = 0.3  # of the subgradient left after a step: the metric is found anew
 
 
 @dataclass(frozen=True)
 class MetricState(CompositeState):
-    """A state with an estimate of the Hessian; empty where it is to be found."""
+    """A state with an estimate of the Hessian; empty where it is to be found.
+
+    descent : that of the steps along slopes; None before the first of them.
+    """
 
     metric: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    descent: SearchState | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class ProximalNewton(FirstOrder):
     and its passes count by the share of columns. Then one pass over all columns shows whether others have to come in
     (T. Johnson, C. Guestrin, "Blitz: a principled meta-algorithm for scaling sparse optimization", ICML 2015). So the
     zeros of the answer are exact, and proven by that pass.
+
+    Where more coefficients matter than a matrix can be had of, steps are those of proximal gradient descent with rates
+    from the last two slopes, of one pass each: see `GradientDescent`.
     """
 
     seed: int = 0
@@ -53,6 +60,8 @@ class ProximalNewton(FirstOrder):
     def step(self, objective: Function, state: MetricState) -> MetricState:
         """One step with all columns, or several with some and a pass over all."""
         picked = _working_set(objective.penalty, state)
+        if len(picked) > LARGEST_FACTOR:
+            return self._along_slopes(objective, state)
         if len(picked) == len(state.theta):
             return self._newton(objective, state)
         narrow = objective.rows(picked)
@@ -76,6 +85,16 @@ class ProximalNewton(FirstOrder):
             state, theta=theta, value=value, slope=slope, gradient=gradient, step=step, passes=passes, stalled=stalled
         )
 
+    @staticmethod
+    def _along_slopes(objective: Function, state: MetricState) -> MetricState:
+        """One step with all columns and no matrix."""
+        descent, before = GradientDescent(learning_rate="barzilai-borwein"), state.descent
+        if before is None or before.theta is not state.theta:
+            before = descent.start(objective, state)
+        after = descent.step(objective, before)
+        known = {name: getattr(after, name) for name in ("theta", "value", "slope", "gradient", "step", "stalled")}
+        return replace(state, **known, passes=after.passes, descent=after)
+
     def _newton(self, objective: Function, state: MetricState) -> MetricState:
         """One step with all columns."""
         penalty, metric, passes = objective.penalty, state.metric, state.passes
@@ -83,14 +102,16 @@ class ProximalNewton(FirstOrder):
             one_in = max(share_for_metric(objective.cost), 1)
             metric, more = objective.metric(state.theta, one_in, self.seed)
             passes += more
-        direction = minimise(metric, state.slope, state.theta, penalty) - state.theta
+        best = minimise(metric, state.slope, state.theta, penalty)
+        direction, settled = best - state.theta, _settled(penalty, best)
         # How much the model falls, to first order in its smooth part: less than zero unless theta is the minimum.
         fall = float(np.sum(state.slope * direction)) + penalty.value(state.theta + direction)
         fall -= penalty.value(state.theta)
         share = 1.0
         rounding = ROUNDING * abs(state.value)
-        for _ in range(TRIALS if fall < rounding else 0):
+        for _ in range(MOST_TRIALS if fall < rounding else 0):
             theta = state.theta + share * direction
+            theta = np.where(settled & (abs(theta - best) <= SETTLING * np.max(abs(best))), best, theta)
             value, slope, gradient = evaluate(objective, theta)
             passes += 1
             least = norm(gradient)
@@ -115,6 +136,13 @@ class ProximalNewton(FirstOrder):
         )
 
 
+def _settled(penalty: Penalty, theta: np.ndarray) -> np.ndarray:
+    """Which elements of theta (p, 1) are zero at a kink, or at a bound."""
+    kinked = (penalty.strength > 0.0)[penalty.group]
+    settled: np.ndarray = kinked & (theta == 0.0) | (theta == penalty.low) | (theta == penalty.high)
+    return settled
+
+
 def _working_set(penalty: Penalty, state: MetricState) -> np.ndarray:
     """Rows of theta that a step works on, (m,) int64, ascending: whole groups."""
     p = len(state.theta)
@@ -132,11 +160,4 @@ def _working_set(penalty: Penalty, state: MetricState) -> np.ndarray:
     worst = np.argsort(-violation, kind="stable")[:most]
     kept[worst[violation[worst] > 0.0]] = True
     picked = np.flatnonzero(kept[group])
-    if len(picked) > LARGEST_FACTOR:
-        raise same_everywhere(
-            UsageError(
-                f"--solver prox-newton: more than {LARGEST_FACTOR} coefficients are not zero; use --solver nesterov, "
-                "or a larger --l1"
-            )
-        )
-    return picked if 2 * len(picked) < p else np.arange(p)
+    return np.arange(p) if p <= LARGEST_FACTOR and 2 * len(picked) >= p else picked

@@ -96,7 +96,7 @@ class Stochastic(FirstOrder):
             rate = state.learning_rate * SCHEDULES[self.schedule](epochs, state.passes / self.max_passes)
             rate *= warmed(epochs, self.warmup)
         state, iterate = self._move(objective, state, gradient, rate, count, last)
-        passes = state.passes + self.COST * (last - state.index) / count
+        passes = state.passes + self._cost * (last - state.index) / count
         theta, averaged = iterate, 1
         if self.averaging:
             begins = state.index == 0 and state.epoch & (state.epoch - 1) == 0
@@ -111,6 +111,11 @@ class Stochastic(FirstOrder):
         # Rounded, so that an epoch's sum of fractions is exactly one pass.
         state = replace(state, value=value, slope=slope, gradient=gradient, passes=round(passes) + 1.0)
         return replace(state, epoch=state.epoch + 1, index=0, fresh=True)
+
+    @property
+    def _cost(self) -> float:
+        """Gradients of each mini-batch."""
+        return self.COST
 
     def _first_rate(self, objective: Function) -> LearningRate:
         return self.learning_rate
@@ -173,6 +178,11 @@ class StochasticGradientDescent(Stochastic):
     local_steps: int = 1
 
     SLOTS: ClassVar[int] = 1
+
+    @property
+    def _cost(self) -> float:
+        """Of dog two, where blocks go by themselves at the rate that a gradient of all of them says."""
+        return 2.0 if self.local_steps > 1 and self.schedule == "dog" else 1.0
 
     def _curvature(self, n: int, smooth: Smooth) -> float:
         # With momentum m a gradient moves theta by 1 / (1 - m) times the rate in the end.
@@ -311,7 +321,8 @@ class SAGA(VarianceReduced):
     """Gradients of a mini-batch, corrected by the last ones of every mini-batch, which are kept.
 
     A. Defazio, F. Bach, S. Lacoste-Julien, NeurIPS 2014, eq. 1, with mini-batches in place of rows: they stay the same
-    in all epochs, in an order drawn anew, and the table has a gradient for each. The first epoch fills it.
+    in all epochs, in an order drawn anew, and the table has a gradient for each. The first epoch fills it. A mini-batch
+    counts as much as its rows weigh, so that the mean of the table is the gradient on all rows in the end.
     The rate is that of section 2 there.
     """
 
@@ -335,7 +346,7 @@ class SAGA(VarianceReduced):
                 )
             table, mean = np.zeros((count, *state.theta.shape)), np.zeros_like(state.theta)
         batches = self._batches(state, count, last)
-        (gradient,) = objective.batch_gradients((state.iterate,), batches)
+        (gradient,) = objective.batch_gradients((state.iterate,), batches, of_all=True)
         (place,) = batches[3]
         before = table[place].copy()
         corrected = gradient if state.epoch == 0 else gradient - before + mean
