@@ -26,6 +26,7 @@ PART_BYTES = 32 << 20  # of X that is read at once
 # Bytes that a fit takes beside X and what belongs to rows: kernels and messages; what solvers keep of a row; of a
 # column; and of a pair of columns, where there are so few that a Hessian is formed.
 OTHERS, OF_A_ROW, OF_A_COLUMN, OF_A_SQUARE, LARGEST_SQUARE = 64 << 20, 16, 1000, 64, 4096
+PLAIN = ("n", "block", "y", "weight", "offset", "computing", "picked")  # fields of every slice
 TYPICAL = 160 << 20  # of a process before it reads
 COPY_SHARE = 0.5  # of the memory for X that a copy of some columns may take
 
@@ -202,6 +203,12 @@ class StreamedSlice(kernels.Slice):
 
     def columns_only(self, picked: np.ndarray) -> kernels.Slice:
         """See `Slice.columns_only`: a copy in memory if that is small, else a choice from what is read."""
+        if not len(picked):  # nothing is to be read
+            nothing = self.template.columns_only(picked)
+            plain = {name: getattr(self, name) for name in PLAIN}
+            if isinstance(nothing, kernels.SparseSlice):
+                return replace(nothing, **plain, starts=np.zeros(self.n + 1, np.int64))
+            return replace(nothing, **plain, tiles=np.empty((len(self.y), 0, self.rows), self._x[0].dtype))
         some = replace(
             self,
             columns=picked if self.columns is None else self.columns[picked],
@@ -236,7 +243,7 @@ def _together(some: StreamedSlice) -> kernels.Slice:
             arrays = [own[:-1] + end for own, end in zip(arrays, ends, strict=False)] + [ends[-1:]]
         out = kernels.aligned((sum(map(len, arrays)), *arrays[0].shape[1:]), arrays[0].dtype)
         joined[name] = np.concatenate(arrays, out=out)
-    plain = {name: getattr(some, name) for name in ("n", "block", "y", "weight", "offset", "computing")}
+    plain = {name: getattr(some, name) for name in PLAIN}
     return replace(some.template, **plain, **joined)
 
 
