@@ -170,7 +170,7 @@ def _shared_header(comm: Comm, paths: Sequence[Path] | Path, names: Names, targe
     header: Header | None = None
     with comm.agreement():
         if comm.rank == 0:
-            hint = "HDF5 does not come back from reading what the file says of itself: it is damaged"
+            hint = "HDF5 does not come back from reading what the file says of itself, or crashes: it is damaged"
             with limited(
                 HEADER_SECONDS, f"{' '.join(map(str, [paths] if isinstance(paths, Path) else paths))}: {hint}"
             ):

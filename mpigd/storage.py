@@ -22,6 +22,7 @@ from mpigd_kernels import exact
 from mpigd.errors import DataError, MpigdError
 
 SMALLEST_BLOCK, LARGEST_BLOCK, MOST_BLOCKS = 16, 4096, exact.MOST_TERMS
+MOST_CHECKED = 200_000  # chunks of a dataset: about a microsecond each
 PATTERN = "*?["  # what makes a name a pattern
 # What h5py raises on damaged files, beside OSError.
 DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError, NotImplementedError)
@@ -361,6 +362,30 @@ def _check_size(item: h5py.Dataset, path: Path, name: str) -> None:
                 f"{path}: dataset '{name}' of shape {item.shape} has only {written} of {wanted} chunks: the file was "
                 "not written to its end, or is damaged"
             )
+        _check_index(item, path, name)
+
+
+def _check_index(item: h5py.Dataset, path: Path, name: str) -> None:
+    """Refuse an index of chunks that can't be true: HDF5 would follow it out of the file, or out of its memory."""
+    if not hasattr(item.id, "chunk_iter") or item.id.get_num_chunks() > MOST_CHECKED:
+        return
+    end, places = path.stat().st_size, set()
+
+    def check(chunk: Any) -> None:
+        places.add(chunk.chunk_offset)
+        inside = all(
+            place % size == 0 and place < length
+            for place, size, length in zip(chunk.chunk_offset, item.chunks, item.shape, strict=True)
+        )
+        if not inside or chunk.size == 0 or chunk.byte_offset + chunk.size > end:
+            raise DataError(
+                f"{path}: dataset '{name}': the index of its chunks leads to bytes {chunk.byte_offset} to "
+                f"{chunk.byte_offset + chunk.size} for rows from {chunk.chunk_offset[0]} on: the file is damaged"
+            )
+
+    item.id.chunk_iter(check)
+    if len(places) < item.id.get_num_chunks():
+        raise DataError(f"{path}: dataset '{name}': the index of its chunks names some twice: the file is damaged")
 
 
 def in_one_piece(item: h5py.Dataset) -> bool:
