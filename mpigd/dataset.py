@@ -22,7 +22,7 @@ from mpigd.reader import Reader, slice_rows
 from mpigd.reading import Rows, rows_of
 from mpigd.sampling import deal, pick
 from mpigd.scratch import copied
-from mpigd.storage import NAMES, Header, Names, dataset_of, open_file, read_header
+from mpigd.storage import NAMES, Header, Names, damage_reported, dataset_of, open_file, read_header
 from mpigd.streaming import check_memory, room_for_rows, streamed
 from mpigd.watchdog import limited
 
@@ -176,8 +176,9 @@ def _shared_header(comm: Comm, paths: Sequence[Path] | Path, names: Names, targe
             ):
                 header = read_header(paths, names)
             if target is not None and not header.outputs:
-                with open_file(header.files[0].path) as file:
-                    dataset_of(file, header.files[0].path, names.y)
+                path = header.files[0].path
+                with open_file(path) as file, damage_reported(path):
+                    dataset_of(file, path, names.y)
             if target not in (None, "real", "nonnegative", "positive") and header.outputs > 1:
                 raise DataError(f"{header.label}: dataset '{names.y}' has {header.outputs} columns; classes need one")
     shared = comm.share(header)

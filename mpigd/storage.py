@@ -334,7 +334,7 @@ def _sparse_shape(file: h5py.File, path: Path, name: str) -> tuple[h5py.Dataset,
 def dataset_of(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
     """A dataset of numbers; DataError if there is none of that name."""
     if name not in file:
-        known = ", ".join(sorted(file)) or "nothing"
+        known = ", ".join(sorted(map(str, file))) or "nothing"
         raise DataError(f"{path}: no dataset '{name}'; the file holds: {known}")
     item = file[name]
     if not isinstance(item, h5py.Dataset):

@@ -168,8 +168,6 @@ def attempt(comm: Comm, path: Path) -> str:
     except MpigdError as error:
         named = path.name in str(error) or isinstance(error, DivergenceError)
         return "refused" if error.agreed and named else f"defect: {error!r}"
-    except Exception as error:
-        return f"defect: {type(error).__name__}: {error}"
     if wrong:
         return "defect: other numbers than the file holds"
     return "fitted" if np.isfinite(fitted.state.value) else "defect: no finite objective"
