@@ -313,12 +313,18 @@ class Verify:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Show what is in FILE: a data file or a model."""
+    """Show what is in DATA, column by column and what may give trouble; or a model."""
 
-    file: Path
-    """A data file, a model.h5, or a run directory."""
+    data: tuple[Path, ...]
+    """HDF5 files, or patterns of names, whose rows come one after the other; or one model.h5 or run directory."""
 
     _: KW_ONLY
+
+    header: bool = False
+    """Read no rows: only what files say of themselves."""
+
+    columns: str | None = None
+    """Names of the columns to show, or patterns such as 'age,temp*', separated by commas."""
 
     x: str = "X"
     """Name of the dataset with the columns."""
@@ -327,7 +333,10 @@ class Inspect:
     """Name of the dataset with the target."""
 
     json: bool = False
-    """Print one JSON object on standard output and nothing else there."""
+    """Print one JSON object on standard output and nothing else there: all columns."""
+
+    def __post_init__(self) -> None:
+        _several(self)
 
 
 @dataclass(frozen=True)
@@ -365,7 +374,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _several(options: Train | Predict | Evaluate | Verify) -> None:
+def _several(options: Train | Predict | Evaluate | Verify | Inspect) -> None:
     """Let one file stand for a tuple of one."""
     given: Any = options.data
     given = (given,) if isinstance(given, (str, Path)) else given

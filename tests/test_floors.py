@@ -23,15 +23,18 @@ ROOTS = {
 # From the bottom up; a module may import modules of lower floors, and of its own.
 FLOORS = [
     {"mpigd_kernels", "mpigd_data", "mpigd.errors", "mpigd.options", "mpigd"},
-    {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.files"},
+    {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.files", "mpigd.progress"},
     {"mpigd.comm", "mpigd.compression", "mpigd.storage"},
-    {"mpigd.reader", "mpigd.fingerprint"},
+    {"mpigd.reader", "mpigd.fingerprint", "mpigd.layout"},
     {"mpigd.reading", "mpigd.columns", "mpigd.scratch", "mpigd.streaming"},
     {"mpigd.dataset", "mpigd.model", "mpigd.solvers"},
     {"mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics"},
+    {"mpigd.summary"},
+    {"mpigd.findings"},
     {"mpigd.rundir"},
     {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
     {"mpigd.demo"},
+    {"mpigd.tables"},
     {"mpigd.console", "mpigd.cli"},
     {"mpigd.__main__"},
 ]
@@ -43,7 +46,7 @@ ONLY_IN = {
     "h5py": {"mpigd.storage", "mpigd.reader", "mpigd.model", "mpigd.convert", "mpigd.predict"},
     "xxhash": {"mpigd.replicated", "mpigd.fingerprint"},
     "cyclopts": {"mpigd.cli"},
-    "rich": {"mpigd.console"},
+    "rich": {"mpigd.console", "mpigd.tables"},
 }
 
 
