@@ -1,8 +1,8 @@
 """What there is to say of columns one by one, from rows as they come from a file; missing and infinite values count.
 
-Two passes: `first_pass…` counts, finds ranges, adds up and hashes; `second_pass…`, which needs what all rows gave in the
-first, adds up squares of deviations and fills histograms. Sums go row by row within a block of rows, then exactly: see
-`mpigd_kernels.exact`.
+Two passes: `first_pass…` counts, finds ranges, adds up and hashes; `second_pass…`, which needs what all rows gave in
+the first, adds up squares of deviations and fills histograms. Sums go row by row within a block of rows, then exactly:
+see `mpigd_kernels.exact`.
 
 counts (3, d) : of zeros, missing (NaN) and infinite values.  places (2, d) : the first rows of the latter two, NOWHERE
 without any.  ranges (2, d) : least and largest finite value.  hashes (d,) : sums over rows of a hash of row and value,

@@ -120,7 +120,7 @@ def duplicates(names: Sequence[str], x: Summary) -> list[str]:
 
 def _columns(names: Sequence[str], which: np.ndarray) -> str:
     """Some columns by name, and the verb."""
-    chosen = [names[j] for j in np.flatnonzero(which)]
+    chosen = [names[j] for j in np.flatnonzero(which).tolist()]
     return f"column {_listed(chosen)} is" if len(chosen) == 1 else f"{len(chosen)} columns ({_listed(chosen)}) are"
 
 

@@ -37,7 +37,7 @@ def layout_of(header: Header) -> Layout:
         names = [plist.get_filter(i)[3].decode(errors="replace").split(";")[0] for i in range(plist.get_nfilters())]
         stored = sum(part.id.get_storage_size() for part in parts)
         on_disk = sum(each.path.stat().st_size for each in header.files)
-    return Layout(tuple(parts[0].chunks or ()), tuple(names), stored, on_disk)
+        return Layout(tuple(parts[0].chunks or ()), tuple(names), stored, on_disk)
 
 
 def slow(header: Header, layout: Layout) -> list[str]:

@@ -129,9 +129,10 @@ def summarise(
     empty = values == 0.0
     low, high, mean, sd = (np.where(empty, np.nan, numbers) for numbers in (low, high, mean, sd))
     zeros = counts[0] + absent
+    no, inf = places
     return Summary(
-        header.n, low, high, mean, sd, zeros, counts[1], counts[2], *places, hashes.view(np.uint64), histogram
-    )  # fmt: skip
+        header.n, low, high, mean, sd, zeros, counts[1], counts[2], no, inf, hashes.view(np.uint64), histogram
+    )
 
 
 class Labels:
