@@ -23,7 +23,7 @@ ROOTS = {
 # From the bottom up; a module may import modules of lower floors, and of its own.
 FLOORS = [
     {"mpigd_kernels", "mpigd_data", "mpigd.errors", "mpigd.options", "mpigd"},
-    {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.files", "mpigd.progress"},
+    {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.files", "mpigd.progress", "mpigd.synthetic"},
     {"mpigd.comm", "mpigd.compression", "mpigd.storage"},
     {"mpigd.reader", "mpigd.fingerprint", "mpigd.layout"},
     {"mpigd.reading", "mpigd.columns", "mpigd.scratch", "mpigd.streaming"},
@@ -33,6 +33,7 @@ FLOORS = [
     {"mpigd.findings"},
     {"mpigd.rundir"},
     {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
+    {"mpigd.generate"},
     {"mpigd.demo"},
     {"mpigd.tables"},
     {"mpigd.console", "mpigd.cli"},
@@ -43,7 +44,7 @@ ONLY_IN = {
     "mpi4py": {"mpigd.comm"},
     "numba": {"mpigd_kernels.instructions", "mpigd_kernels.native"},
     "llvmlite": {"mpigd_kernels.instructions", "mpigd_kernels.native", "mpigd_kernels.vector"},
-    "h5py": {"mpigd.storage", "mpigd.reader", "mpigd.model", "mpigd.convert", "mpigd.predict"},
+    "h5py": {"mpigd.storage", "mpigd.reader", "mpigd.model", "mpigd.convert", "mpigd.predict", "mpigd.generate"},
     "xxhash": {"mpigd.replicated", "mpigd.fingerprint"},
     "cyclopts": {"mpigd.cli"},
     "rich": {"mpigd.console", "mpigd.tables"},
