@@ -172,8 +172,8 @@ def _intercept_for(share: float, spread: float) -> float:
 
     By bisection over even shares of eta; rounded, so that the last digits of a library's exp do not matter.
     """
-    eta = np.empty(256)
-    synthetic.normals(np.arange(128) * (2**57) + (np.arange(128) * 2**25 + 2**24), eta)
+    eta = np.empty(1 << 12)
+    synthetic.normals((np.arange(1 << 12, dtype="<u4") * 2**20 + 2**19).view("<i8").astype(np.int64), eta)
     low, high = -60.0, 60.0
     for _ in range(60):
         middle = (low + high) / 2.0
