@@ -71,8 +71,7 @@ def sparse_pieces(reader: Reader, start: int, stop: int) -> Iterator[Piece]:
     for first in range(start, stop, AT_ONCE):
         ends = reader.indptr(first, min(first + AT_ONCE, stop))
         for begin, values, columns in reader.number_pieces(int(ends[0]), int(ends[-1])):
-            numbers = np.arange(begin, begin + len(values))
-            rows = first + np.searchsorted(ends, numbers, side="right") - 1
+            rows = first + _rows_of(ends, begin, begin + len(values))
             outside = (columns < 0) | (columns >= header.d)
             if outside.any():
                 at = int(np.argmax(outside))
@@ -82,6 +81,13 @@ def sparse_pieces(reader: Reader, start: int, stop: int) -> Iterator[Piece]:
                     f"there are {header.d} columns"
                 )
             yield values.astype(np.float64), columns, rows
+
+
+def _rows_of(ends: np.ndarray, begin: int, end: int) -> np.ndarray:
+    """Rows of the numbers begin … end - 1, (end - begin,) int64, counted from the first of those that `ends` is of."""
+    low, high = np.searchsorted(ends, (begin, end), side="right") - 1
+    counts = np.diff(np.clip(ends[low : high + 2], begin, end))
+    return np.repeat(np.arange(low, low + len(counts)), counts)
 
 
 def summarise(

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-MOST_ROWS, MOST_OUTPUTS = 20, 5
+MOST_ROWS, MOST_OUTPUTS, WIDEST = 20, 5, 120
 LEVELS = "▁▂▃▄▅▆▇█"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -61,11 +61,14 @@ def _show_summaries(out: Console, values: dict[str, Any]) -> None:
     for place, row in enumerate(shown):
         if below and place == len(above):
             table.add_row("…")
-        numbers = ["–" if row[key] is None else f"{row[key]:.5g}" for key in ("low", "high", "mean", "sd")]
+        numbers = ["–" if row[key] is None else f"{row[key]:.4g}" for key in ("low", "high", "mean", "sd")]
         counts = [f"{row[key]:,}" if row[key] else "" for key in ("zeros", *marked)]
         table.add_row(_shortened(row["name"]), *numbers, *counts, sparkline(row["histogram"]))
     out.print()
+    width = out.width
+    out.width = max(width, WIDEST)  # rather wrapped by a narrow terminal than cut
     out.print(table)
+    out.width = width
     if len(columns) > MOST_ROWS:
         left = len(columns) - MOST_ROWS
         out.print(f"{left} columns are left out: see --columns 'NAME,PATTERN*', or --json for all")
@@ -102,7 +105,7 @@ def show_model(out: Console, values: dict[str, Any]) -> None:
         table.add_row("classes", ", ".join(f"{label:g}" for label in values["classes"]))
     if result:
         ended = "converged" if result.get("converged") else f"stopped ({result.get('reason')})"
-        table.add_row("solver", Text(f"{result.get('solver')}, {ended} after {result.get('passes'):g} passes"))
+        table.add_row("solver", Text(f"{result.get('solver')}, {ended} (passes: {result.get('passes'):g})"))
         table.add_row("objective", f"{result.get('objective'):.8g}, gradient norm {result.get('grad_norm'):.1e}")
         table.add_row("fitted on", Text(f"{result.get('rows'):,} rows, {result.get('ranks')} rank(s): {_data(config)}"))
         table.add_row("data fingerprint", str(result.get("data_fingerprint")))

@@ -231,8 +231,9 @@ def test_impossible_options(options: dict[str, Any]) -> None:
         Generate(Path("data.h5"), **{"rows": 5, "columns": 2, **options})
 
 
-def test_generate_and_train(tmp_path: Path) -> None:
-    options = ["--rows", 5000, "--columns", 4, "--noise", 0]
+@pytest.mark.parametrize("compression", ["none", "zstd"])  # the latter by a filter that every rank has to load
+def test_generate_and_train(tmp_path: Path, compression: str) -> None:
+    options = ["--rows", 5000, "--columns", 4, "--noise", 0, "--compression", compression]
     done = mpirun("generate", "data.h5", *options, cwd=tmp_path, ranks=2)
     assert done.status == 0, done.err
     assert "rows" in done.out
