@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": Command(options.Evaluate, "mpigd.predict", "evaluate"),
     "verify": Command(options.Verify, "mpigd.verify", "run"),
     "inspect": Command(options.Inspect, "mpigd.inspect", "run"),
+    "generate": Command(options.Generate, "mpigd.generate", "run"),
     "convert": Command(options.Convert, "mpigd.convert.job", "run"),
 }
 MAIN_JOB = Command(options.Demo, "mpigd.demo", "run")

@@ -149,6 +149,10 @@ class Comm:
         """Every rank's value, in rank order, on every rank. For small values only: O(size) memory."""
         return self._mpi.allgather(value)
 
+    def collect(self, value: T) -> list[T]:
+        """Every rank's value, in rank order, on rank 0; an empty list on the others."""
+        return self._mpi.gather(value, root=0) or []
+
     def in_turn(self, action: Callable[[], None]) -> None:
         """Run an action on each rank, one after the other; if one fails, all raise and the rest is left out."""
         for turn in range(self.size):

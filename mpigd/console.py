@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mpigd import __version__
-from mpigd.convert.progress import Advance
 from mpigd.demo import Outcome
 from mpigd.history import Record
 from mpigd.model import Model
 from mpigd.problem import parameters_of
+from mpigd.tables import show_data, show_model
 from mpigd.train import Fit
 from mpigd.verify import Verification
 
@@ -48,12 +48,12 @@ class Console:
         self._bar: Progress | None = None
         self._last_line = 0.0
 
-    def progress(self, record: Record | Advance, fraction: float) -> None:
-        """Draw the state of a fit or a conversion; step 0 begins a new bar."""
+    def progress(self, record: Record | str, fraction: float) -> None:
+        """Draw the state of a fit, of which step 0 begins a new bar, or of what is being done."""
         if not self._err.is_interactive:
             self._progress_line(record, fraction)
             return
-        if record.step == 0 or self._bar is None:
+        if self._bar is None or (isinstance(record, Record) and record.step == 0):
             self.end_progress()
             columns = (BarColumn(BAR), TaskProgressColumn(), TextColumn("{task.description}"))
             self._bar = Progress(*columns, console=self._err)
@@ -67,7 +67,7 @@ class Console:
             self._bar.stop()
             self._bar = None
 
-    def _progress_line(self, record: Record | Advance, fraction: float) -> None:
+    def _progress_line(self, record: Record | str, fraction: float) -> None:
         now = time.monotonic()
         if fraction >= 1.0 or now - self._last_line >= LINE_EVERY:
             self._last_line = now
@@ -84,6 +84,10 @@ class Console:
             self._show_fit(outcome)
         elif isinstance(outcome, Verification):
             self._show_verification(outcome)
+        elif outcome.get("kind") == "data":
+            show_data(self._out, outcome)
+        elif outcome.get("kind") == "model":
+            show_model(self._out, outcome)
         else:
             self._show_values(outcome)
 
@@ -211,9 +215,9 @@ def _name_of_output(model: Model, k: int) -> str:
     return f"class {model.classes[k]:g}" if len(model.classes) else f"output {k}"
 
 
-def _describe(record: Record | Advance) -> str:
-    if isinstance(record, Advance):
-        return record.text
+def _describe(record: Record | str) -> str:
+    if isinstance(record, str):
+        return record
     return f"step {record.step}, objective {record.objective:.6g}, gradient {record.grad_norm:.1e}"
 
 

@@ -19,7 +19,7 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.errors import DataError
-from mpigd.storage import Header, damage_reported, in_one_piece, open_file
+from mpigd.storage import Header, damage_reported, in_one_piece, load_filters, open_file
 
 PIECE_BYTES = 1 << 20  # of a dataset in one piece: stays in the second-level cache
 CHUNKED_BYTES = 4 << 20  # of one in chunks, at least
@@ -214,6 +214,8 @@ class Reader:
             dataset = self._dataset(path, name)
             with damage_reported(path):
                 raw = Raw(path, dataset) if in_one_piece(dataset) else None
+                if dataset.chunks is not None:
+                    load_filters(dataset)  # the header was read by another rank
             if raw:
                 self._stack.callback(raw.close)
             self._raw[path, name] = raw

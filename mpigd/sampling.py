@@ -30,6 +30,15 @@ def uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     return result
 
 
+def words(seed: int, purpose: int, block: int, count: int) -> np.ndarray:
+    """Random words, (count,) int64, of a block; equal on all ranks and for all versions of numpy.
+
+    purpose : what they are for, from 0 to 2^32: not an epoch, of which no words are the same.
+    """
+    result: np.ndarray = _stream(seed, 2**63 + purpose, block).random_raw(count).view(np.int64)
+    return result
+
+
 def shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
     """The numbers 0 … count - 1 in an order drawn for an epoch, (count,) int64."""
     return np.argsort(_stream(seed, epoch, _LAST - 1).random_raw(count), kind="stable")

@@ -354,7 +354,7 @@ def _check_size(item: h5py.Dataset, path: Path, name: str) -> None:
         if 0 < item.id.get_storage_size() < needed or needed > max(path.stat().st_size, 1 << 30):
             raise DataError(f"{path}: dataset '{name}' of shape {item.shape} is larger than the file: it is damaged")
     elif item.chunks is not None:
-        _load_filters(item)
+        load_filters(item)
         wanted = math.prod(-(-size // chunk) for size, chunk in zip(item.shape, item.chunks, strict=True))
         written = item.id.get_num_chunks()
         if written < wanted:
@@ -394,7 +394,7 @@ def in_one_piece(item: h5py.Dataset) -> bool:
     return hasattr(os, "preadv") and plain and item.id.get_offset() is not None
 
 
-def _load_filters(item: h5py.Dataset) -> None:
+def load_filters(item: h5py.Dataset) -> None:
     """Import what brings further filters, if a dataset needs one that HDF5 itself has not."""
     filters = item.id.get_create_plist()
     codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]

@@ -204,7 +204,7 @@ class StreamedSlice(kernels.Slice):
     def columns_only(self, picked: np.ndarray) -> kernels.Slice:
         """See `Slice.columns_only`: a copy in memory if that is small, else a choice from what is read."""
         if not len(picked):  # nothing is to be read
-            nothing = self.template.columns_only(picked)
+            nothing: Any = self.template.columns_only(picked)
             plain = {name: getattr(self, name) for name in PLAIN}
             if isinstance(nothing, kernels.SparseSlice):
                 return replace(nothing, **plain, starts=np.zeros(self.n + 1, np.int64))

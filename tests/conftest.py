@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from mpigd_data import path_of
+from scipy import sparse
 
 from mpigd.comm import Comm
 
@@ -67,6 +68,25 @@ def write_data(comm: Comm, shared_path: Path) -> Callable[..., Path]:
         path = shared_path / name
         if comm.rank == 0:
             with h5py.File(path, "w") as file:
+                for key, values in arrays.items():
+                    file[key] = values
+        comm.leave()
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_sparse(comm: Comm, shared_path: Path) -> Callable[..., Path]:
+    """A function that writes a CSR matrix as AnnData does, with further arrays beside it."""
+
+    def write(X: sparse.csr_array, name: str = "sparse.h5", **arrays: Any) -> Path:
+        path = shared_path / name
+        if comm.rank == 0:
+            with h5py.File(path, "w") as file:
+                group = file.create_group("X")
+                group.attrs.update({"encoding-type": "csr_matrix", "shape": X.shape})
+                group["data"], group["indices"], group["indptr"] = X.data, X.indices, X.indptr
                 for key, values in arrays.items():
                     file[key] = values
         comm.leave()

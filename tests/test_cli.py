@@ -78,7 +78,8 @@ def test_all_commands_on_a_table_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text(f"left,right,class\n{rows}\n")
     assert mpirun("convert", "own.csv", "own.h5", cwd=tmp_path).status == 0
     shown = mpirun("inspect", "own.h5", cwd=tmp_path)
-    assert "left, right" in shown.out
+    assert "300 rows × 2 columns" in shown.out
+    assert "Nothing found" in shown.out
     trained = mpirun("train", "own.h5", "--loss", "logistic", "--l2", 0.01, "--run-dir", "run", cwd=tmp_path)
     assert trained.status == 0
     assert "left" in trained.out

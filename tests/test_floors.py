@@ -23,15 +23,28 @@ ROOTS = {
 # From the bottom up; a module may import modules of lower floors, and of its own.
 FLOORS = [
     {"mpigd_kernels", "mpigd_data", "mpigd.errors", "mpigd.options", "mpigd"},
-    {"mpigd.replicated", "mpigd.sampling", "mpigd.penalties", "mpigd.null_model", "mpigd.files", "mpigd.watchdog"},
+    {
+        "mpigd.replicated",
+        "mpigd.sampling",
+        "mpigd.penalties",
+        "mpigd.null_model",
+        "mpigd.files",
+        "mpigd.progress",
+        "mpigd.synthetic",
+        "mpigd.watchdog",
+    },
     {"mpigd.comm", "mpigd.compression", "mpigd.storage"},
-    {"mpigd.reader", "mpigd.fingerprint"},
+    {"mpigd.reader", "mpigd.fingerprint", "mpigd.layout"},
     {"mpigd.reading", "mpigd.columns", "mpigd.scratch", "mpigd.streaming"},
     {"mpigd.dataset", "mpigd.model", "mpigd.solvers"},
     {"mpigd.splits", "mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics"},
+    {"mpigd.summary"},
+    {"mpigd.findings"},
     {"mpigd.rundir"},
     {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
+    {"mpigd.generate"},
     {"mpigd.demo"},
+    {"mpigd.tables"},
     {"mpigd.console", "mpigd.cli"},
     {"mpigd.__main__"},
 ]
@@ -40,12 +53,12 @@ ONLY_IN = {
     "mpi4py": {"mpigd.comm"},
     "numba": {"mpigd_kernels.instructions", "mpigd_kernels.native"},
     "llvmlite": {"mpigd_kernels.instructions", "mpigd_kernels.native", "mpigd_kernels.vector"},
-    "h5py": {"mpigd.storage", "mpigd.reader", "mpigd.model", "mpigd.convert", "mpigd.predict"},
+    "h5py": {"mpigd.storage", "mpigd.reader", "mpigd.model", "mpigd.convert", "mpigd.predict", "mpigd.generate"},
     "xxhash": {"mpigd.replicated", "mpigd.fingerprint", "mpigd.convert"},
     "pyarrow": {"mpigd.convert"},
     "hdf5plugin": {"mpigd.convert"},
     "cyclopts": {"mpigd.cli"},
-    "rich": {"mpigd.console"},
+    "rich": {"mpigd.console", "mpigd.tables"},
 }
 
 

@@ -32,25 +32,6 @@ def train(comm: Comm, path: Path, **options: Any) -> Fit:
     return fit(comm, read_data(comm, chosen), chosen)
 
 
-@pytest.fixture
-def write_sparse(comm: Comm, shared_path: Path) -> Callable[..., Path]:
-    """A function that writes a CSR matrix as AnnData does, with further arrays beside it."""
-
-    def write(X: sparse.csr_array, name: str = "sparse.h5", **arrays: Any) -> Path:
-        path = shared_path / name
-        if comm.rank == 0:
-            with h5py.File(path, "w") as file:
-                group = file.create_group("X")
-                group.attrs.update({"encoding-type": "csr_matrix", "shape": X.shape})
-                group["data"], group["indices"], group["indptr"] = X.data, X.indices, X.indptr
-                for key, values in arrays.items():
-                    file[key] = values
-        comm.leave()
-        return path
-
-    return write
-
-
 def random_sparse(dtype: str = "float64", rows: int = 230, columns: int = 12) -> sparse.csr_array:
     """A matrix with empty rows, and with a column of many zeros."""
     rng = np.random.default_rng(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,6 @@ from mpigd.comm import Comm
 from mpigd.convert import inputs, scan, write
 from mpigd.convert.arrow import single_thread
 from mpigd.convert.plan import Plan, plan
-from mpigd.convert.progress import Advance
 from mpigd.convert.settle import Settled, settle
 from mpigd.convert.source import Share, Source
 from mpigd.convert.spool import Spool
@@ -21,11 +20,12 @@ from mpigd.convert.survey import Survey
 from mpigd.errors import OutputError
 from mpigd.files import check_writable
 from mpigd.options import Convert, parse_bytes
+from mpigd.progress import Observer
 
 READING = 0.8  # of the bar; the rest is writing
 
 
-def run(comm: Comm, options: Convert, observers: Sequence[Callable[[Advance, float], None]] = ()) -> dict[str, Any]:
+def run(comm: Comm, options: Convert, observers: Sequence[Observer] = ()) -> dict[str, Any]:
     """Convert the inputs. A collective; on an error, which is the same on all ranks, nothing is left behind."""
     begin = time.perf_counter()
     single_thread()
@@ -58,14 +58,13 @@ def run(comm: Comm, options: Convert, observers: Sequence[Callable[[Advance, flo
 class Steps:
     """Tells observers how far this rank is."""
 
-    def __init__(self, observers: Sequence[Callable[[Advance, float], None]]) -> None:
-        self._observers, self._count = observers, 0
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
 
     def tell(self, text: str, fraction: float) -> None:
         """What is being done, and how much of the whole is."""
         for observe in self._observers:
-            observe(Advance(self._count, text), fraction)
-        self._count += 1
+            observe(text, fraction)
 
 
 def _opened(comm: Comm, options: Convert) -> tuple[tuple[Source, ...], Plan]:

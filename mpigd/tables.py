@@ -1,0 +1,175 @@
+"""The tables of `inspect`: data, column by column, and models. Imported by rank 0 alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+MOST_ROWS, MOST_OUTPUTS, WIDEST = 20, 5, 120
+LEVELS = "▁▂▃▄▅▆▇█"
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def show_data(out: Console, values: dict[str, Any]) -> None:
+    """Print what `inspect` found in data files."""
+    files = values["files"]
+    more = f" and {len(files) - 1} more file{'s' if len(files) > 2 else ''}" if len(files) > 1 else ""
+    out.print(f"{files[0]}{more}: {values['rows']:,} rows × {values['columns']:,} columns", soft_wrap=True)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    kept = values["type_in_memory"]
+    table.add_row("type", values["type"] + ("" if kept == values["type"] else f", in memory {kept}"))
+    table.add_row("storage", Text(values["storage"]))
+    table.add_row("size", f"{_size(values['bytes_on_disk'])} on disk, X {_size(values['bytes_in_memory'])} in memory")
+    table.add_row("blocks", f"{values['blocks']:,} of {values['block_rows']} rows")
+    if "density" in values:
+        table.add_row("density", f"{100 * values['density']:.3g} % of X is not zero")
+    beside = [name for name in ("sample_weight", "offset") if values[name]]
+    if values["outputs"]:
+        beside.insert(0, "y" if values["outputs"] == 1 else f"y ({values['outputs']} columns)")
+    table.add_row("beside X", ", ".join(beside) or "nothing")
+    if "column_summaries" not in values:
+        names = values["feature_names"]
+        table.add_row("columns", Text(", ".join(names[:MOST_ROWS]) + (", …" if len(names) > MOST_ROWS else "")))
+    out.print(table)
+    if "column_summaries" in values:
+        _show_summaries(out, values)
+    if "labels" in values and values["labels"] is not None:
+        _show_labels(out, values["labels"])
+    _show_warnings(out, values["warnings"], rows="column_summaries" in values)
+
+
+def _show_summaries(out: Console, values: dict[str, Any]) -> None:
+    columns, beside = values["column_summaries"], []
+    for k, summary in enumerate(values.get("target", [])[:MOST_OUTPUTS]):
+        beside.append({"name": "(y)" if values["outputs"] == 1 else f"(y {k})", **summary})
+    beside += [{"name": f"({name})", **values[name]} for name in ("sample_weight", "offset") if values[name]]
+    above, below = columns, []
+    if len(columns) > MOST_ROWS:
+        above, below = columns[: MOST_ROWS // 2], columns[-MOST_ROWS // 2 :]
+    shown = [*above, *below, *beside]
+    table = Table(box=None)
+    for name in ("column", "min", "max", "mean", "sd", "zeros"):
+        table.add_column(name, justify="left" if name == "column" else "right", no_wrap=True)
+    marked = [name for name in ("missing", "infinite") if any(row[name] for row in shown)]
+    for name in marked:
+        table.add_column({"missing": "NaN", "infinite": "inf"}[name], justify="right", no_wrap=True, min_width=3)
+    table.add_column("from min to max", no_wrap=True)
+    for place, row in enumerate(shown):
+        if below and place == len(above):
+            table.add_row("…")
+        numbers = ["–" if row[key] is None else f"{row[key]:.4g}" for key in ("low", "high", "mean", "sd")]
+        counts = [f"{row[key]:,}" if row[key] else "" for key in ("zeros", *marked)]
+        table.add_row(_shortened(row["name"]), *numbers, *counts, sparkline(row["histogram"]))
+    out.print()
+    width = out.width
+    out.width = max(width, WIDEST)  # rather wrapped by a narrow terminal than cut
+    out.print(table)
+    out.width = width
+    if len(columns) > MOST_ROWS:
+        left = len(columns) - MOST_ROWS
+        out.print(f"{left} columns are left out: see --columns 'NAME,PATTERN*', or --json for all")
+
+
+def _show_labels(out: Console, labels: dict[str, int]) -> None:
+    total = sum(labels.values())
+    table = Table(box=None)
+    table.add_column("y", justify="right")
+    for name in ("rows", "share"):
+        table.add_column(name, justify="right")
+    for label, count in labels.items():
+        table.add_row(label, f"{count:,}", f"{100 * count / total:.2f} %", "█" * round(30 * count / total))
+    out.print()
+    out.print(table)
+
+
+def _show_warnings(out: Console, warnings: Sequence[str], rows: bool) -> None:
+    if warnings or rows:
+        out.print()
+    for warning in warnings:
+        out.print(Text(f"Warning: {warning}."), soft_wrap=True)
+    if rows and not warnings:
+        out.print("Nothing found that would trouble a fit.")
+
+
+def show_model(out: Console, values: dict[str, Any]) -> None:
+    """Print what `inspect` found in a model."""
+    names, result, config = values["feature_names"], values["result"], values["config"]
+    outputs = len(values["intercept"]) if isinstance(values["intercept"], list) else 1
+    out.print(f"{values['file']}: {values['loss']} loss, {values['link']} link, {len(names):,} columns", soft_wrap=True)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    if values["classes"]:
+        table.add_row("classes", ", ".join(f"{label:g}" for label in values["classes"]))
+    if result:
+        ended = "converged" if result.get("converged") else f"stopped ({result.get('reason')})"
+        table.add_row("solver", Text(f"{result.get('solver')}, {ended} (passes: {result.get('passes'):g})"))
+        table.add_row("objective", f"{result.get('objective'):.8g}, gradient norm {result.get('grad_norm'):.1e}")
+        table.add_row("fitted on", Text(f"{result.get('rows'):,} rows, {result.get('ranks')} rank(s): {_data(config)}"))
+        table.add_row("data fingerprint", str(result.get("data_fingerprint")))
+    table.add_row("model fingerprint", values["fingerprint"])
+    table.add_row("mpigd", values["mpigd_version"])
+    penalties = {key: config[key] for key in ("l2", "l1", "group", "lower", "upper") if config.get(key)}
+    table.add_row("penalty", Text(", ".join(f"{key} {value}" for key, value in penalties.items()) or "none"))
+    if values["strengths"]:
+        table.add_row("path", f"{len(values['strengths'])} fits")
+    out.print(table)
+    out.print()
+    _show_coefficients(out, values, outputs)
+
+
+def _data(config: dict[str, Any]) -> str:
+    given = config.get("data", [])
+    given = [given] if isinstance(given, str) else given
+    return ", ".join(given[:3]) + (", …" if len(given) > 3 else "")
+
+
+def _show_coefficients(out: Console, values: dict[str, Any], outputs: int) -> None:
+    """Those of most effect first: a coefficient times the standard deviation of its column, where that is known."""
+    rows = [c if isinstance(c, list) else [c] for c in values["coef"]]
+    intercept = values["intercept"] if outputs > 1 or isinstance(values["intercept"], list) else [values["intercept"]]
+    known = any(scale != 1.0 for scale in values["scale"])
+    scale = values["scale"] if known else [1.0] * len(rows)
+    effects = [max(abs(c) for c in row) * s for row, s in zip(rows, scale, strict=True)]
+    order = sorted(range(len(rows)), key=lambda j: -effects[j])
+    table = Table(box=None)
+    table.add_column("column", no_wrap=True)
+    classes = values["classes"] if len(values["classes"]) == outputs else []
+    for k in range(min(outputs, MOST_OUTPUTS)):
+        several = f"class {classes[k]:g}" if classes else f"output {k}"
+        table.add_column("coefficient" if outputs == 1 else several, justify="right")
+    if known:
+        table.add_column("per sd" if outputs == 1 else "largest per sd", justify="right")
+    for j in order[:MOST_ROWS]:
+        effect = [f"{rows[j][0] * scale[j] if outputs == 1 else effects[j]:.5g}"] if known else []
+        table.add_row(_shortened(values["feature_names"][j]), *(f"{c:.8g}" for c in rows[j][:MOST_OUTPUTS]), *effect)
+    table.add_row("(intercept)", *(f"{c:.8g}" for c in intercept[:MOST_OUTPUTS]))
+    out.print(table)
+    zeros = sum(effect == 0.0 for effect in effects)
+    if zeros:
+        out.print(f"{zeros} of {len(rows)} columns have coefficients of zero")
+    if len(rows) > MOST_ROWS or outputs > MOST_OUTPUTS:
+        out.print(f"… {len(rows)} × {outputs} coefficients in all: see --json")
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """Counts as bars of eight heights; what is not zero is seen.
+
+    >>> sparkline([0, 1, 50, 100])
+    ' ▁▄█'
+    """
+    most = max([*counts, 1])
+    return "".join(LEVELS[max(-(-len(LEVELS) * count // most) - 1, 0)] if count else " " for count in counts)
+
+
+def _shortened(name: str, most: int = 24) -> Text:
+    return Text(name if len(name) <= most else name[: most - 1] + "…")
+
+
+def _size(count: int) -> str:
+    amount, unit = float(count), 0
+    while amount >= 1024.0 and unit < len(UNITS) - 1:
+        amount, unit = amount / 1024.0, unit + 1
+    return f"{amount:.4g} {UNITS[unit]}"
