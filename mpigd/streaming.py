@@ -204,11 +204,13 @@ class StreamedSlice(kernels.Slice):
     def columns_only(self, picked: np.ndarray) -> kernels.Slice:
         """See `Slice.columns_only`: a copy in memory if that is small, else a choice from what is read."""
         if not len(picked):  # nothing is to be read
-            nothing: Any = self.template.columns_only(picked)
-            plain = {name: getattr(self, name) for name in PLAIN}
+            nothing = self.template.columns_only(picked)
+            plain: dict[str, Any] = {name: getattr(self, name) for name in PLAIN}
             if isinstance(nothing, kernels.SparseSlice):
-                return replace(nothing, **plain, starts=np.zeros(self.n + 1, np.int64))
-            return replace(nothing, **plain, tiles=np.empty((len(self.y), 0, self.rows), self._x[0].dtype))
+                plain["starts"] = np.zeros(self.n + 1, np.int64)
+            else:
+                plain["tiles"] = np.empty((len(self.y), 0, self.rows), self._x[0].dtype)
+            return replace(nothing, **plain)
         some = replace(
             self,
             columns=picked if self.columns is None else self.columns[picked],
