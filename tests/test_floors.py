@@ -31,6 +31,8 @@ FLOORS = [
     {"mpigd.splits", "mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics"},
     {"mpigd.rundir"},
     {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
+    {"mpigd.planning"},
+    {"mpigd.plan"},
     {"mpigd.demo"},
     {"mpigd.console", "mpigd.cli"},
     {"mpigd.__main__"},
