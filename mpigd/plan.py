@@ -120,7 +120,7 @@ def make_job(options: Plan, sample: Sample, solver: str, one_in: int) -> tuple[J
     shape = cost_of(data, loss, (header.d + options.intercept, outputs_of(data, loss)), options.kinks)
     work = expected_work(shape, solver, one_in)
     known = work or work_at_most(options, solver, header.n)
-    beside = sum(some.shape[1] for some in (rows.y, rows.weight, rows.offset) if len(some)) * rows.y.itemsize
+    beside = (rows.y.shape[1] + header.sample_weight + header.offset) * rows.y.itemsize
     job = Job(
         header=header,
         shape=shape,

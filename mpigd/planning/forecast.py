@@ -168,7 +168,7 @@ class Share:
         return cls(job, machine, used, each, own, min(each * own, job.header.bytes), crowd(each) / crowd(machine.each))
 
     def reading(self, share: float = 1.0) -> float:
-        """Seconds in which all ranks at once read that share of their slices."""
+        """Seconds in which all ranks at once read that share of their slices, once the files are open."""
         job, machine = self.job, self.machine
         seconds = max(self.own * machine.read * self.crowd, self.on_node * machine.bus * READING_TRAFFIC)
         if job.read_rate is not None:
@@ -208,7 +208,8 @@ def forecast(job: Job, machine: Machine, process: int, network: Network, ranks: 
         fits = False
     streams = room is not None and room.needed > room.bytes
     waiting = share.reading(max(1.0 - memory.x / share.own, 0.0)) if streams else 0.0
-    read, computing, communicating = share.reading(), share.computing(waiting), share.communicating(network)
+    read = machine.opening * share.crowd + share.reading()
+    computing, communicating = share.computing(waiting), share.communicating(network)
     seconds = read + share.passing(machine.moments, waiting) + computing + communicating
     return Forecast(
         ranks=ranks,

@@ -39,10 +39,11 @@ class Machine:
 
     cores, memory : cores that the job may use, bytes.
     ranks, each : how many ranks measured, and how many of them on one node.
+    opening : seconds before a rank has read its first block.
     read : seconds a byte of X, of a rank; the files may have been in memory.
     gradient, hessian, moments : seconds a byte of X in kernels, of a rank; hessian is 0 where none is formed.
     bus : seconds a byte at which the cores of a node together read their memory.
-    beside_gradient, beside_hessian : seconds of a step in which a rank neither computes sums nor communicates.
+    beside_gradient, beside_hessian : seconds of a step that do not depend on the rows, without communication.
     factor, solve : seconds of a factorisation and of a solution.
     within : the link between ranks of a node, None where there were no two to measure.
     """
@@ -51,6 +52,7 @@ class Machine:
     memory: int
     ranks: int
     each: int
+    opening: float
     read: float
     gradient: float
     hessian: float
@@ -71,6 +73,7 @@ def measure_machine(comm: Comm, sample: Sample, options: Train, hessian: bool) -
         bus = memory_bus(node, cores)
         link = shared_link(node)
     rates = {
+        "opening": sample.opening_seconds,
         "read": sample.read_seconds / sample.bytes if sample.bytes else 0.0,
         "bus": bus,
         **_kernels(comm, sample, options, hessian),
@@ -111,13 +114,15 @@ def _kernels(comm: Comm, sample: Sample, options: Train, hessian: bool) -> dict[
     rows, d, outputs = data.slice, data.slice.d, outputs_of(data, loss)
     at = kernels.At(loss, np.zeros((d, outputs)), np.zeros(outputs), loss_parameter(options), options.smoothing)
     prepare(comm, partial(rows.load_gradient, loss.tile, outputs), partial(rows.load, "column_moments"))
-    passes: dict[str, float] = {
-        "gradient": timed(comm, lambda: rows.value_gradient(at)),
-        "moments": timed(comm, lambda: rows.column_moments(np.zeros(d))),
-        "hessian": 0.0,
+    none = replace(rows, picked=np.arange(0))
+    idle = timed(comm, lambda: none.value_gradient(at))
+    seconds = timed(comm, lambda: rows.value_gradient(at)), timed(comm, lambda: rows.column_moments(np.zeros(d)))
+    gradient, moments = (max(some - idle, 0.0) / max(sample.bytes, 1) for some in seconds)
+    return {
+        "gradient": gradient,
+        "moments": moments,
+        "hessian": _hessian(comm, sample, at) if hessian else 0.0,
     }
-    found = {name: seconds / sample.bytes if sample.bytes else 0.0 for name, seconds in passes.items()}
-    return {**found, "hessian": _hessian(comm, sample, at)} if hessian else found
 
 
 def _hessian(comm: Comm, sample: Sample, at: kernels.At) -> float:
@@ -135,31 +140,28 @@ def _hessian(comm: Comm, sample: Sample, at: kernels.At) -> float:
     def some(blocks: int) -> Callable[[], object]:
         return partial(replace(rows, picked=np.arange(blocks)).second_order, at)
 
-    one = float(comm.max(np.array([timed(comm, some(min(1, count)))]))[0])
-    blocks = min(max(int(ENOUGH / one), 1), count)
-    seconds = timed(comm, some(blocks)) * (d / len(columns)) ** 2
-    share = min(blocks * rows.block, rows.n) / rows.n if rows.n else 1.0
-    return seconds / (share * sample.bytes) if sample.bytes else 0.0
+    idle, one = timed(comm, some(0)), timed(comm, some(min(1, count)))
+    blocks = min(max(int(ENOUGH / comm.max(np.array([one]))[0]), 1), count)
+    seconds = max(timed(comm, some(blocks)) - idle, 0.0) * (d / len(columns)) ** 2
+    return seconds / (min(blocks * rows.block / rows.n, 1.0) * sample.bytes) if rows.n else 0.0
 
 
 def _beside(comm: Comm, data: Dataset, options: Train, hessian: bool) -> dict[str, float]:
-    """Seconds of a step beside kernels and sums over ranks, from steps on one block."""
+    """Seconds of a step that do not depend on the rows, without communication: from steps on no rows at all."""
     columns = np.arange(min(data.slice.d, MOST_COLUMNS)) if hessian else np.arange(data.slice.d)
     narrow = data.columns_only(columns) if len(columns) < data.slice.d else data
     header = replace(data.header, d=len(columns), group=None)
-    block = replace(narrow, header=header, slice=replace(narrow.slice, picked=np.arange(min(1, data.rows))))
-    objective = make_objective(comm, block, replace(options, group=None))
+    none = replace(narrow, header=header, slice=replace(narrow.slice, picked=np.arange(0)))
+    objective = make_objective(comm, none, replace(options, group=None))
     theta = np.zeros(objective.shape)
     growth = data.slice.d / len(columns)
 
     def rest(step: Callable[[], object]) -> float:
         step()
-        before = objective.compute_seconds + comm.seconds
-        begin = time.perf_counter()
+        before, begin = comm.seconds, time.perf_counter()
         for _ in range(REPEATS):
             step()
-        spent = time.perf_counter() - begin - (objective.compute_seconds + comm.seconds - before)
-        return max(spent, 0.0) / REPEATS
+        return max(time.perf_counter() - begin - (comm.seconds - before), 0.0) / REPEATS
 
     found = {"beside_gradient": rest(lambda: objective.value_and_gradient(theta)) * growth, "beside_hessian": 0.0}
     if hessian:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import mpigd_kernels as kernels
 import numpy as np
 
-from mpigd.columns import Columns
+from mpigd.columns import Columns, Found
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset, prepare
 from mpigd.errors import DataError
@@ -26,11 +27,12 @@ PLACES = 16  # of its slice where a rank looks for labels beside its sample
 class Sample:
     """data : the first rows of this rank's slice, with the header of all.  bytes : of their X.
 
-    read_seconds : for X and what belongs to rows.
+    opening_seconds : for the first block.  read_seconds : for X and what belongs to rows of all of them.
     """
 
     data: Dataset
     bytes: int
+    opening_seconds: float
     read_seconds: float
 
 
@@ -44,14 +46,11 @@ def read_sample(comm: Comm, header: Header, target: str, computing: kernels.Comp
             blocks = max(int(BYTES * header.n // header.bytes) // header.block, 1)
             stop = min(end, start + blocks * header.block)
             labels = _labels(reader, start, end, target)
-        comm.leave()
-        begin = time.perf_counter()
         with comm.agreement():
-            columns = Columns(reader, start, stop, target)
-            found = columns.scan()
-            hasher = Hasher(start // header.block, header.block // tile)
-            x = rows_of(reader).fields(start, stop, hasher)
-        seconds = time.perf_counter() - begin
+            opening, *_ = _timed(reader, start, min(stop, start + header.block), target)
+        comm.leave()
+        with comm.agreement():
+            seconds, columns, found, x, x_hash = _timed(reader, start, stop, target)
         classes = np.zeros(0)
         if target in ("binary", "classes"):
             classes = _classes(comm, header, target, np.union1d(labels, found.labels))
@@ -60,8 +59,20 @@ def read_sample(comm: Comm, header: Header, target: str, computing: kernels.Comp
         with comm.agreement():
             fields = {**columns.layouts(row, classes), **x, "computing": computing}
     kind: type[kernels.Slice] = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
-    data = Dataset(header, start, stop, kind(**fields), classes, hasher.finish(), seconds)
-    return Sample(data, header.bytes * (stop - start) // header.n, seconds)
+    data = Dataset(header, start, stop, kind(**fields), classes, x_hash, seconds)
+    return Sample(data, header.bytes * (stop - start) // header.n, opening, seconds)
+
+
+def _timed(
+    reader: Reader, start: int, stop: int, target: str
+) -> tuple[float, Columns, Found, dict[str, Any], np.ndarray]:
+    """Read and check rows start … stop - 1: seconds, what belongs to rows and was found in it, X, its hash."""
+    header, begin = reader.header, time.perf_counter()
+    columns = Columns(reader, start, stop, target)
+    found = columns.scan()
+    hasher = Hasher(start // header.block, header.block // kernels.tile_rows(header.block))
+    x = rows_of(reader).fields(start, stop, hasher)
+    return time.perf_counter() - begin, columns, found, x, hasher.finish()
 
 
 def _labels(reader: Reader, start: int, end: int, target: str) -> np.ndarray:
