@@ -116,12 +116,8 @@ class Console:
         for column in ("ranks", "nodes", "memory", "read", "a pass", "a sum", "comm", "passes", "fit", "speed-up", ""):
             table.add_column(column, justify="left" if not column else "right")
         for f in plan.forecasts:
-            notes = (
-                ["streams"] * f.streams
-                + ["too little memory"] * (not f.fits)
-                + ["← worth having"] * (f.ranks == plan.worth)
-            )
-            seconds = (f"{_brief_seconds(s)}" for s in (f.read_seconds, f.pass_seconds, f.comm_seconds))
+            notes = ["←"] * (f.ranks == plan.worth) + ["streams"] * f.streams + ["too little memory"] * (not f.fits)
+            seconds = map(_brief_seconds, (f.read_seconds, f.pass_seconds, f.comm_seconds))
             table.add_row(
                 *(str(f.ranks), str(f.nodes), _size(f.memory.total), *seconds),
                 *(f"{f.comm_share:.0%}", f"{f.passes:.3g}", _brief_seconds(f.seconds)),
