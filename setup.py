@@ -3,7 +3,7 @@
 from setuptools import setup
 
 setup(
-    packages=["mpigd", "mpigd.convert", "mpigd.solvers", "mpigd_kernels", "mpigd_data"],
+    packages=["mpigd", "mpigd.convert", "mpigd.planning", "mpigd.solvers", "mpigd_kernels", "mpigd_data"],
     package_dir={"mpigd_kernels": "kernels", "mpigd_data": "data"},
     package_data={"mpigd": ["py.typed"], "mpigd_kernels": ["py.typed"], "mpigd_data": ["*.h5"]},
 )

@@ -15,7 +15,7 @@ Conventions
 
 from mpigd_kernels.losses import LOSSES, Loss, of_three
 from mpigd_kernels.native import Kernel
-from mpigd_kernels.slices import At, Computing, DenseSlice, Slice, SparseSlice
+from mpigd_kernels.slices import At, Computing, DenseSlice, Slice, SparseSlice, gradient_sums, second_order_sums
 from mpigd_kernels.tiles import fill_tiles, tile_count, tile_rows
 from mpigd_kernels.vector import aligned
 
@@ -30,7 +30,9 @@ __all__ = [
     "SparseSlice",
     "aligned",
     "fill_tiles",
+    "gradient_sums",
     "of_three",
+    "second_order_sums",
     "tile_count",
     "tile_rows",
 ]

@@ -28,6 +28,16 @@ TOGETHER, TOGETHER_BYTES = 8, 1 << 19
 NORM_ROWS = 1 << 16  # row norms are computed for so many rows at a time
 
 
+def gradient_sums(d: int, outputs: int, weights: int = 1) -> int:
+    """How many sums `Slice.value_gradient` gives; with d = 0, how many `Slice.value` gives."""
+    return d * outputs + 2 * outputs + weights
+
+
+def second_order_sums(d: int) -> int:
+    """How many sums `Slice.second_order` gives."""
+    return d * (d + 1) // 2 + 2 * d + 4
+
+
 @dataclass(frozen=True)
 class Computing:
     """How kernels compute.
@@ -191,7 +201,7 @@ class Slice(ABC):
             (at.loss.tile.load(self._variables()), float(at.parameter), float(at.smoothing)),
             (self.y, self.weight, self.offset, *theta),
             scratch,
-            d * (d + 1) // 2 + 2 * d + 4,
+            second_order_sums(d),
             shifts,
         )
 
@@ -259,7 +269,7 @@ class Slice(ABC):
         outputs, predictors = at.coef.shape[1], coef.shape[1]
         weights = self.weight.shape[1]
         products = self.d if gradient else 0
-        sums = 2 * outputs + weights
+        sums = gradient_sums(0, outputs, weights)
         operation = self._sweep_for(predictors, gradient)
         # The pipelined sweep adds up its products in lanes, too.
         lanes = sums + (self.d if operation == "pipelined_sweep" else 0)
@@ -278,7 +288,7 @@ class Slice(ABC):
             (stage.load(self._variables()), float(at.parameter), float(at.smoothing)),
             (self.y, self.weight, self.offset, *theta),
             scratch,
-            products * outputs + sums,
+            gradient_sums(products, outputs, weights),
             shifts,
         )
 

@@ -25,6 +25,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command(options.Train, "mpigd.train", "run"),
+    "plan": Command(options.Plan, "mpigd.plan", "run"),
     "predict": Command(options.Predict, "mpigd.predict", "predict"),
     "evaluate": Command(options.Evaluate, "mpigd.predict", "evaluate"),
     "verify": Command(options.Verify, "mpigd.verify", "run"),

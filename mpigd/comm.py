@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 from mpigd_kernels import exact
@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NOTHING = np.zeros(0)
+AGREEING = 2  # numbers of a message from which ranks see that they hold the same theta
 # Of the digest of what ranks should hold alike: so few that squares of it, summed over 2^16 ranks, fit a double.
 DIGEST_BITS = 18
+
+
+def message_numbers(sums: int, exactly: bool = True) -> int:
+    """Numbers of eight bytes in the message that adds up so many sums over ranks."""
+    return (3 * sums + 1 if exactly else sums) + AGREEING
 
 
 class Comm:
@@ -77,13 +83,13 @@ class Comm:
         count = total.shape[1]
         key = kind, count
         window = self._windows.get(key)
-        message, out, wrong = np.empty(3 * count + 3, np.int64), np.empty(count), np.ones(1, np.int64)
+        message, out, wrong = np.empty(message_numbers(count), np.int64), np.empty(count), np.ones(1, np.int64)
         while wrong[0]:
             if window is None:
                 window = self.max(total[0].copy())
-            exact.to_message(total, window, self.size, message[:-2])
+            exact.to_message(total, window, self.size, message[:-AGREEING])
             self._sum_alike(message, alike, total[4])
-            exact.from_message(message[:-2], window, total[4], out, wrong)
+            exact.from_message(message[:-AGREEING], window, total[4], out, wrong)
             if wrong[0] >= exact.TOO_LARGE:
                 raise OverflowError(f"more than {exact.MOST_TERMS} terms in an exact sum")
             self.resent += bool(wrong[0])
@@ -92,9 +98,9 @@ class Comm:
 
     def sum_fast(self, total: np.ndarray, alike: np.ndarray = NOTHING) -> np.ndarray:
         """As `sum_exactly`, by MPI's sum of doubles: a third of the bytes, in whatever order MPI adds."""
-        message = np.empty(total.shape[1] + 2)
-        message[:-2] = exact.rounded(total)
-        return self._sum_alike(message, alike, total[4])[:-2]
+        message = np.empty(message_numbers(total.shape[1], exactly=False))
+        message[:-AGREEING] = exact.rounded(total)
+        return self._sum_alike(message, alike, total[4])[:-AGREEING]
 
     def _sum_alike(self, message: np.ndarray, *alike: np.ndarray) -> np.ndarray:
         """Sum over ranks in place; the last two numbers are used to see that all ranks hold the same arrays.
@@ -103,7 +109,7 @@ class Comm:
         equal, and every rank sees that from the same two numbers: so all raise the error or none.
         """
         own = digest(*alike) % (1 << DIGEST_BITS)
-        message[-2:] = own, own * own
+        message[-AGREEING:] = own, own * own
         self.sum(message)
         if self.size * int(message[-1]) != int(message[-2]) ** 2:
             holds = self.gather((self.host(), own))
@@ -197,6 +203,15 @@ class Comm:
         finally:
             if leader:
                 self._wait(node.Ibarrier())
+            node.Free()
+
+    @contextmanager
+    def node(self) -> Iterator[Comm]:
+        """The ranks of this machine alone."""
+        node = self._mpi.Split_type(self._api.COMM_TYPE_SHARED)
+        try:
+            yield Comm(cast("Intracomm", node))
+        finally:
             node.Free()
 
     @staticmethod

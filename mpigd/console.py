@@ -19,6 +19,7 @@ from mpigd import __version__
 from mpigd.demo import Outcome
 from mpigd.history import Record
 from mpigd.model import Model
+from mpigd.plan import Planned
 from mpigd.problem import parameters_of
 from mpigd.tables import show_data, show_model
 from mpigd.train import Fit
@@ -26,6 +27,7 @@ from mpigd.verify import Verification
 
 LINE_EVERY = 1.0  # seconds between lines of progress where they can't be drawn in place
 BAR = 30
+SCALE = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 MOST_ROWS = 20  # of a table, before its middle is left out
 
 
@@ -82,6 +84,8 @@ class Console:
             self._show_demo(outcome)
         elif isinstance(outcome, Fit):
             self._show_fit(outcome)
+        elif isinstance(outcome, Planned):
+            self._show_plan(outcome)
         elif isinstance(outcome, Verification):
             self._show_verification(outcome)
         elif outcome.get("kind") == "data":
@@ -107,6 +111,29 @@ class Console:
         self._out.print(_split_of_time(fit.times))
         self._out.print(f"Fingerprints: model {fit.model.fingerprint}, data {fit.data_fingerprint}", soft_wrap=True)
         self._out.print(f"Written to {fit.run_dir}", soft_wrap=True)
+
+    def _show_plan(self, plan: Planned) -> None:
+        header = plan.job.header
+        self._out.print(f"{header.label}: {header.n} rows × {header.d} columns, {_size(header.bytes)} in memory")
+        for sentence in plan.sentences:
+            self._out.print(sentence, soft_wrap=True)
+        table = Table(box=None)
+        for column in ("ranks", "nodes", "memory", "read", "a pass", "a sum", "comm", "passes", "fit", "speed-up", ""):
+            table.add_column(column, justify="left" if not column else "right")
+        for f in plan.forecasts:
+            notes = ["←"] * (f.ranks == plan.worth) + ["streams"] * f.streams + ["too little memory"] * (not f.fits)
+            seconds = map(_brief_seconds, (f.read_seconds, f.pass_seconds, f.comm_seconds))
+            table.add_row(
+                *(str(f.ranks), str(f.nodes), _size(f.memory.total), *seconds),
+                *(f"{f.comm_share:.0%}", f"{f.passes:.3g}", _brief_seconds(f.seconds)),
+                *(f"{f.speed_up:.3g} ({f.efficiency:.0%})", ", ".join(notes)),
+            )
+        self._out.print(table)
+        self._out.print(plan.advice, soft_wrap=True)
+        for note in plan.notes:
+            self._out.print(f"Note: {note}.", soft_wrap=True)
+        if plan.script:
+            self._out.print(f"Written to {plan.script}", soft_wrap=True)
 
     def _show_verification(self, outcome: Verification) -> None:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -241,6 +268,20 @@ def _split_of_time(times: dict[str, float]) -> str:
         f"{times['seconds']:.3f} s in all: reading {times['read_seconds']:.3f}, "
         f"computing {times['compute_seconds']:.3f}, communicating {times['comm_seconds']:.3f}"
     )
+
+
+def _size(count: float) -> str:
+    """Bytes, with a unit that suits them."""
+    unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if count >= SCALE[unit] or unit == "B")
+    return f"{count / SCALE[unit]:.3g} {unit}"
+
+
+def _brief_seconds(seconds: float) -> str:
+    """Seconds, with a unit that suits them."""
+    for unit, of in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= of:
+            return f"{seconds / of:.3g} {unit}" if seconds < 1000.0 * of else f"{seconds / of:.0f} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"
 
 
 def _ends(rows: list[Any]) -> list[Any]:

@@ -133,7 +133,7 @@ def read(
     """
     begin = time.perf_counter()
     computing = computing or kernels.Computing()
-    header = _shared_header(comm, paths, names, target)
+    header = shared_header(comm, paths, names, target)
     prepare(comm, partial(kernels.fill_tiles.load, {"X": header.dtype, "ROWS": kernels.tile_rows(header.block)}))
     with ExitStack() as opened:  # closed at the end unless rows are read again later
         reader = opened.enter_context(Reader(header))
@@ -165,7 +165,7 @@ def read(
     return Dataset(header, start, stop, own, classes, hasher.finish(), time.perf_counter() - begin)
 
 
-def _shared_header(comm: Comm, paths: Sequence[Path] | Path, names: Names, target: str | None) -> Header:
+def shared_header(comm: Comm, paths: Sequence[Path] | Path, names: Names, target: str | None) -> Header:
     """The header, which one rank reads: a data set may have a thousand files, and a job as many ranks."""
     header: Header | None = None
     with comm.agreement():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -258,6 +258,45 @@ class Train:
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, those that are None left out."""
         return {key: _plain(value) for key, value in asdict(self).items() if value not in (None, ()) and key != "_"}
+
+
+@dataclass(frozen=True)
+class Plan(Train):
+    """Predict what a fit of DATA takes on several numbers of ranks, from a few seconds of measurements here."""
+
+    ranks: int | None = None
+    """How many ranks to plan for. Powers of two up to twice as many are compared with it; without it, up to 64, and
+    what follows is for as many as are worth having."""
+
+    nodes: int = 1
+    """Machines, as this one, that the ranks are spread over evenly."""
+
+    latency: float = 2.0
+    """Microseconds that a message takes from one node to another."""
+
+    bandwidth: float = 10.0
+    """GB/s between two nodes."""
+
+    read_rate: float | None = None
+    """MB/s that files give a node. Without it, what was measured here, where files may have been in memory."""
+
+    slurm: Path | None = None
+    """Write a batch script for SLURM here."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.ranks is None or self.ranks >= 1, "--ranks", self.ranks, "a whole number ≥ 1")
+        _require(self.nodes >= 1, "--nodes", self.nodes, "a whole number ≥ 1")
+        _require(self.ranks is None or self.ranks >= self.nodes, "--nodes", self.nodes, "no more than --ranks")
+        _require(0.0 <= self.latency < math.inf, "--latency", self.latency, "microseconds ≥ 0")
+        _require(0.0 < self.bandwidth < math.inf, "--bandwidth", self.bandwidth, "GB/s > 0")
+        rate = self.read_rate
+        _require(rate is None or 0.0 < rate < math.inf, "--read-rate", rate, "MB/s > 0")
+
+    @property
+    def fit(self) -> Train:
+        """What train takes of it."""
+        return Train(**{field.name: getattr(self, field.name) for field in fields(Train) if field.init})
 
 
 @dataclass(frozen=True)
@@ -600,7 +639,7 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * (1 << UNITS[found[2].upper()]))
 
 
-Options = Train | Predict | Evaluate | Verify | Inspect | Generate | Convert | Demo
+Options = Train | Plan | Predict | Evaluate | Verify | Inspect | Generate | Convert | Demo
 
 
 def _require(holds: bool, option: str, value: object, expected: str) -> None:

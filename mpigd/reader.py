@@ -245,6 +245,12 @@ def owned_rows(n: int, unit: int, size: int, rank: int) -> tuple[int, int]:
 UNITS_EACH = 8  # of whole chunks that a rank has, at least: else they are divided
 
 
+def unit_rows(header: Header, size: int) -> int:
+    """Rows that are not divided among `size` ranks: a block, or whole chunks."""
+    unit = math.lcm(header.block, header.chunk_rows or 1)
+    return unit if unit * UNITS_EACH * size <= header.n else header.block
+
+
 def slice_rows(reader: Reader, size: int, rank: int) -> tuple[int, int]:
     """First row and end of the slice of a rank: whole blocks, contiguous.
 
@@ -253,8 +259,7 @@ def slice_rows(reader: Reader, size: int, rank: int) -> tuple[int, int]:
     """
     header = reader.header
     if header.stored is None:
-        unit = math.lcm(header.block, header.chunk_rows or 1)
-        return owned_rows(header.n, unit if unit * UNITS_EACH * size <= header.n else header.block, size, rank)
+        return owned_rows(header.n, unit_rows(header, size), size, rank)
     blocks, total = -(-header.n // header.block), header.stored + header.n
 
     def begin(of: int) -> int:

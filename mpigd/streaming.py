@@ -25,7 +25,8 @@ from mpigd.storage import Header
 PART_BYTES = 32 << 20  # of X that is read at once
 # Bytes that a fit takes beside X and what belongs to rows: kernels and messages; what solvers keep of a row; of a
 # column; and of a pair of columns, where there are so few that a Hessian is formed.
-OTHERS, OF_A_ROW, OF_A_COLUMN, OF_A_SQUARE, LARGEST_SQUARE = 64 << 20, 16, 1000, 64, 4096
+KERNELS, OF_A_ROW, OF_A_COLUMN, OF_A_SQUARE, LARGEST_SQUARE = 16 << 20, 16, 1000, 64, 4096
+MARGIN = 48 << 20  # which is left free where there is a limit
 PLAIN = ("n", "block", "y", "weight", "offset", "computing", "picked")  # fields of every slice
 TYPICAL = 160 << 20  # of a process before it reads
 COPY_SHARE = 0.5  # of the memory for X that a copy of some columns may take
@@ -257,12 +258,31 @@ class Room:
     needed: int
     block: int
 
+    @property
+    def part(self) -> int:
+        """Blocks that are read at once where X does not fit."""
+        return max(min(PART_BYTES, self.bytes // 4) // self.block, 1)
 
-def room_for_rows(header: Header, rows: int, memory: int) -> Room:
-    """What is left for X of `memory` bytes of a process, beside itself and what else a fit needs."""
+    @property
+    def kept(self) -> int:
+        """Blocks that stay in memory then, if there are so many."""
+        return max((self.bytes - 2 * self.part * self.block) // self.block, 0)
+
+
+def beside_rows(header: Header, rows: int, squares: bool = True) -> int:
+    """Bytes that a fit takes on a rank beside X and what belongs to rows. squares : whether a Hessian may be formed."""
     d = header.d
-    squares = d * d if d <= LARGEST_SQUARE else 0
-    others = resident() + OTHERS + OF_A_ROW * rows + OF_A_SQUARE * squares + OF_A_COLUMN * d
+    pairs = d * d if squares and d <= LARGEST_SQUARE else 0
+    return KERNELS + OF_A_ROW * rows + OF_A_SQUARE * pairs + OF_A_COLUMN * d
+
+
+def room_for_rows(header: Header, rows: int, memory: int, taken: int | None = None) -> Room:
+    """What is left for X of `memory` bytes of a process, beside itself and what else a fit needs.
+
+    taken : bytes that the process has, with what belongs to rows, before it reads X; without it, what it has now.
+    """
+    d = header.d
+    others = (resident() if taken is None else taken) + MARGIN + beside_rows(header, rows)
     block = max(header.bytes // max(-(-header.n // header.block), 1), 1)
     left = memory - others
     if left < 3 * block:
@@ -307,9 +327,8 @@ def streamed(
 ) -> StreamedSlice:
     """A slice of rows start … stop - 1, all of which are read once, checked and hashed. Not a collective."""
     block = rows.header.block
-    part = max(min(PART_BYTES, room.bytes // 4) // room.block, 1)
-    kept = max((room.bytes - 2 * part * room.block) // room.block, 0)
-    kept = min(kept, -(-(stop - start) // block))
+    part = room.part
+    kept = min(room.kept, -(-(stop - start) // block))
     of_kept = rows.fields(start, min(start + kept * block, stop), hasher) if kept else None
     parts = Parts(rows, start, stop, block, part, kept, of_kept)
     for _ in parts.read(hasher=hasher):

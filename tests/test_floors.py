@@ -43,6 +43,8 @@ FLOORS = [
     {"mpigd.rundir"},
     {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
     {"mpigd.generate"},
+    {"mpigd.planning"},
+    {"mpigd.plan"},
     {"mpigd.demo"},
     {"mpigd.tables"},
     {"mpigd.console", "mpigd.cli"},

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # Measured with benchmarks/kernels.py on two kinds of processors.
 BANDWIDTH = 10e9  # bytes a second that a rank reads
@@ -28,6 +29,25 @@ NEWTON_STEPS, LBFGS_STEPS = 6.0, 60.0
 TO = 1e-6
 FAR, NEAR = 10.0, 3.0  # steps of L-BFGS in a good metric, from zero and from the minimum of a part of the rows
 LEAST_BLOCKS, MOST_SHARES, ROWS_EACH = 8, 16, 50  # of a part that a fit begins on, see `Shape.begins_on`
+
+
+class Work(NamedTuple):
+    """What a fit does: passes with the gradient alone and with the Hessian, how many sums of each, factorisations.
+
+    A pass over a part of the rows counts by its share, and its sum as one. steps : in the metric of a part.
+    """
+
+    gradients: float = 0.0
+    hessians: float = 0.0
+    gradient_sums: float = 0.0
+    hessian_sums: float = 0.0
+    factors: float = 0.0
+    steps: float = 0.0
+
+    @property
+    def passes(self) -> float:
+        """Of both kinds."""
+        return self.gradients + self.hessians
 
 
 @dataclass(frozen=True)
@@ -90,8 +110,8 @@ class Shape:
         """Seconds of a factorisation."""
         return 2.0 / 3.0 * self.p**3 / FLOPS
 
-    def preconditioned(self, one_in: int) -> float:
-        """Seconds of L-BFGS in the metric of one of so many blocks.
+    def steps(self, one_in: int) -> float:
+        """Steps of L-BFGS in the metric of one of so many blocks; infinite where that is none.
 
         The Hessian of m rows in d columns, seen in the metric of all, has eigenvalues within (1 ± sqrt(d / m))^2, so
         that conjugate gradients gain a factor sqrt(d / m) a step.
@@ -102,9 +122,12 @@ class Shape:
         steps, left = 0.0, 1.0
         while left > TO:  # a logarithm's last bit depends on the processor
             steps, left = steps + 1.0, left * ratio
-        steps = max(steps, NEAR if self.quadratic or self.begins_on else FAR)
+        return max(steps, NEAR if self.quadratic or self.begins_on else FAR)
+
+    def preconditioned(self, one_in: int) -> float:
+        """Seconds of L-BFGS in the metric of one of so many blocks."""
         step = self.gradient + 4.0 * self.p**2 * self.outputs / SOLVING
-        return self.hessian / one_in + self.factor + steps * step
+        return self.hessian / one_in + self.factor + self.steps(one_in) * step
 
 
 @dataclass(frozen=True)
@@ -121,6 +144,26 @@ def share_for_metric(shape: Shape) -> int:
     shares = [1 << k for k in range(7) if k == 0 or (shape.n // shape.block) >> k >= LEAST_BLOCKS]
     best = min(shares, key=shape.preconditioned)
     return best if shape.preconditioned(best) < LBFGS_STEPS * shape.gradient else 0
+
+
+def expected_work(shape: Shape, solver: str, one_in: int) -> Work | None:
+    """What a solver is expected to do to a gradient of 1e-6; None for those that go on as long as they may.
+
+    one_in : as of a `Choice`.
+    """
+    if solver == "direct":
+        return Work(hessians=1.0, hessian_sums=1.0, factors=1.0)
+    # Where it begins on a part of the rows, that is Newton's method, or costs about as much.
+    on_part, share = (NEWTON_STEPS, NEWTON_STEPS / shape.begins_on) if shape.begins_on else (0.0, 0.0)
+    if solver in ("newton", "prox-newton"):
+        steps, first = (NEAR, (on_part, share)) if on_part and solver == "newton" else (NEWTON_STEPS, (0.0, 0.0))
+        return Work(hessians=steps + first[1], hessian_sums=steps + first[0], factors=steps + first[0])
+    if solver not in ("lbfgs", "newton-cg"):
+        return None
+    if solver == "newton-cg" or not one_in:
+        return Work(gradients=LBFGS_STEPS, gradient_sums=LBFGS_STEPS)
+    steps = shape.steps(one_in)
+    return Work(1.0 + steps, 1.0 / one_in + share, 1.0 + steps, 1.0 + on_part, 1.0 + on_part, steps)
 
 
 def choose(shape: Shape) -> Choice:
