@@ -17,12 +17,15 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 from scipy import sparse
+from sklearn.datasets import dump_svmlight_file, load_svmlight_file
 
 from mpigd.comm import Comm
+from mpigd.convert import job
 from mpigd.dataset import Dataset
 from mpigd.errors import DivergenceError, MpigdError
-from mpigd.options import Train
+from mpigd.options import Convert, Train
 from mpigd.problem import read_data
 from mpigd.train import fit
 
@@ -52,13 +55,25 @@ def write(path: Path, layout: dict[str, Any], stored: str = "dense") -> None:
             group.create_dataset(part, data=getattr(rows, part), **({**layout, "chunks": (32,)} if layout else {}))
 
 
+def write_csv(path: Path) -> None:
+    X, y = table()
+    pd.DataFrame(np.column_stack([X, y]), columns=[*"abcd", "y"]).to_csv(path, index=False)
+
+
+def write_svmlight(path: Path) -> None:
+    dump_svmlight_file(*table(), str(path), zero_based=False)
+
+
 CHECKED = {"chunks": (16, COLUMNS), "compression": "gzip", "fletcher32": True}
 KINDS: dict[str, Callable[[Path], None]] = {
     "dense": lambda path: write(path, {}),
     "chunked": lambda path: write(path, CHECKED),
     "sparse": lambda path: write(path, {}, "sparse"),
     "sparse chunked": lambda path: write(path, CHECKED, "sparse"),
+    "csv": write_csv,
+    "svm": write_svmlight,
 }
+TEXT = ("csv", "svm")
 
 
 def flip(rng: np.random.Generator, data: bytearray) -> None:
@@ -86,7 +101,14 @@ def repeat(rng: np.random.Generator, data: bytearray) -> None:
     data[target : target + size] = data[source : source + size]
 
 
+def retype(rng: np.random.Generator, data: bytearray) -> None:
+    """A character of a text becomes another one."""
+    for place in rng.integers(0, len(data), rng.integers(1, 3)):
+        data[place] = int(rng.choice(list(b'0123456789.,eE+-\n\r"; :#x')))
+
+
 BYTES = (flip, flip, truncate, blank, repeat)
+BYTES_OF_TEXT = (flip, truncate, repeat, retype, retype, retype)
 
 
 def number(rng: np.random.Generator) -> float:
@@ -133,11 +155,12 @@ def damage(rng: np.random.Generator, path: Path, whole: bytes) -> None:
     """Write a damaged form of a file."""
     path.unlink(missing_ok=True)
     path.write_bytes(whole)
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 and path.suffix == ".h5":
         edit(rng, path)
         return
     data = bytearray(whole)
-    BYTES[int(rng.integers(len(BYTES)))](rng, data)
+    ways = BYTES if path.suffix == ".h5" else BYTES_OF_TEXT
+    ways[int(rng.integers(len(ways)))](rng, data)
     path.write_bytes(data)
 
 
@@ -173,6 +196,41 @@ def attempt(comm: Comm, path: Path) -> str:
     return "fitted" if np.isfinite(fitted.state.value) else "defect: no finite objective"
 
 
+def convert(comm: Comm, path: Path) -> str:
+    """What comes of a table in text: converted, refused, or a defect in words."""
+    output = path.with_name("out.h5")
+    if comm.rank == 0:
+        output.unlink(missing_ok=True)
+    comm.leave()
+    before = set(path.parent.iterdir())
+    comm.leave()
+    try:
+        done = job.run(comm, Convert((path, output), dtype="float64", layout="dense"))
+    except MpigdError as error:
+        clean = error.agreed and path.name in str(error) and set(path.parent.iterdir()) == before
+        return "refused" if clean else f"defect: {error!r}, {set(path.parent.iterdir()) - before}"
+    same = comm.share(converted_alike(path, output, done) if comm.rank == 0 else None)
+    return "fitted" if same else "defect: other numbers than the table holds"
+
+
+def converted_alike(path: Path, output: Path, done: dict[str, Any]) -> bool:
+    """Whether another program, where it takes the table for one of numbers, reads the same."""
+    with h5py.File(output) as file:
+        X, y, levels = file["X"][:], file["y"][:], json.loads(file.attrs["levels"])
+    if levels or done.get("classes"):
+        return True
+    try:
+        if path.suffix == ".csv":
+            frame = pd.read_csv(path, float_precision="round_trip")
+            rows, target = frame.to_numpy(np.float64)[:, :-1], frame.to_numpy(np.float64)[:, -1]
+        else:
+            found, target = load_svmlight_file(str(path))
+            rows = found.toarray()
+    except (ValueError, OverflowError):
+        return True
+    return rows.shape != X.shape or (np.array_equal(rows, X) and np.array_equal(target, y))
+
+
 def main(directory: Path, seed: int, kind: str, first: int, count: int) -> None:
     """Damage files, see what comes of them, note it."""
     comm, whole_path = Comm.world(), directory / "whole"
@@ -181,13 +239,13 @@ def main(directory: Path, seed: int, kind: str, first: int, count: int) -> None:
     whole = comm.share(whole_path.read_bytes() if comm.rank == 0 else None)
     assert whole is not None
     for k in range(first, count):
-        damaged = directory / "damaged.h5"
+        damaged = directory / (f"damaged.{kind}" if kind in TEXT else "damaged.h5")
         if comm.rank == 0:
             damage(np.random.default_rng([seed, k]), damaged, whole)
             (directory / "last").write_text(f"{kind} {seed} {k}")
         comm.leave()
         faulthandler.dump_traceback_later(PATIENCE, exit=True)
-        found = sorted(set(comm.gather(attempt(comm, damaged))))
+        found = sorted(set(comm.gather((convert if kind in TEXT else attempt)(comm, damaged))))
         faulthandler.cancel_dump_traceback_later()
         if comm.rank == 0:
             with (directory / "outcomes.jsonl").open("a") as file:
