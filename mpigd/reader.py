@@ -263,6 +263,8 @@ def slice_rows(reader: Reader, size: int, rank: int) -> tuple[int, int]:
     blocks, total = -(-header.n // header.block), header.stored + header.n
 
     def begin(of: int) -> int:
+        if of in (0, size):
+            return min(of, 1) * header.n
         low, high = 0, blocks  # the first block before which there are enough
         while low < high:
             middle = (low + high) // 2
@@ -273,4 +275,7 @@ def slice_rows(reader: Reader, size: int, rank: int) -> tuple[int, int]:
                 low = middle + 1
         return min(low * header.block, header.n)
 
-    return begin(rank), begin(rank + 1)
+    start, stop = begin(rank), begin(rank + 1)
+    if start > stop:
+        raise DataError(f"{header.label}: dataset '{header.names.x}/indptr' does not rise")
+    return start, stop
