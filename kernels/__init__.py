@@ -13,6 +13,8 @@ Conventions
   function of the shapes alone: no reassociating fast-math.
 """
 
+# All modules that declare kernels are loaded by every job: what they declare is part of the names of cached objects.
+from mpigd_kernels import summary, synthetic
 from mpigd_kernels.losses import LOSSES, Loss, of_three
 from mpigd_kernels.native import Kernel
 from mpigd_kernels.slices import At, Computing, DenseSlice, Slice, SparseSlice, gradient_sums, second_order_sums
@@ -33,6 +35,8 @@ __all__ = [
     "gradient_sums",
     "of_three",
     "second_order_sums",
+    "summary",
+    "synthetic",
     "tile_count",
     "tile_rows",
 ]

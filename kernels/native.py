@@ -372,7 +372,8 @@ def _same(constant: Any) -> Any:
 
 
 def _to_single(constant: Any) -> Any:
-    return np.float32(constant) if isinstance(constant, float) else constant
+    with np.errstate(over="ignore"):  # of a module's constants that the function does not use
+        return np.float32(constant) if isinstance(constant, float) else constant
 
 
 def _rebound(

@@ -313,8 +313,9 @@ def test_converted_on_two_ranks_by_the_command_line(tmp_path: Path) -> None:
     np.testing.assert_array_equal(content(tmp_path / "out.h5")["X"], frame[["x0", "x1", "x2"]])
 
 
-def test_sparse_where_it_takes_less_space(tmp_path: Path) -> None:
-    dense = sp.random(300, 20, 0.4, rng=np.random.default_rng(0)).toarray()
+@pytest.mark.parametrize(("density", "layout"), [(0.07, "sparse"), (0.4, "dense")])
+def test_sparse_where_rows_are_fitted_faster_so(tmp_path: Path, density: float, layout: str) -> None:
+    dense = sp.random(300, 20, density, rng=np.random.default_rng(0)).toarray()
     np.savez(tmp_path / "in.npz", X=dense, y=dense[:, 0])
-    assert convert(tmp_path / "in.npz", tmp_path / "out.h5")["layout"] == "sparse"
+    assert convert(tmp_path / "in.npz", tmp_path / "out.h5")["layout"] == layout
     np.testing.assert_array_equal(content(tmp_path / "out.h5")["X"], dense)
