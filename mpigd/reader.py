@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -78,6 +79,7 @@ class Reader:
     def __init__(self, header: Header) -> None:
         self.header = header
         self._stack = ExitStack()
+        weakref.finalize(self, self._stack.close)  # where rows are read until the last pass
         self._files: dict[Path, h5py.File] = {}
         self._raw: dict[tuple[Path, str], Raw | None] = {}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from pathlib import Path
 
 import mpigd_kernels as kernels
@@ -28,6 +29,7 @@ class Copy:
             self._file = tempfile.TemporaryFile(dir=directory, prefix="mpigd-", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise OutputError(f"{directory}: --scratch: can't be written: {error.strerror}") from None
+        weakref.finalize(self, self._file.close)
 
     def write(self, array: np.ndarray, place: int) -> None:
         """The bytes of an array, from byte `place` on."""
