@@ -16,6 +16,7 @@ import pytest
 from conftest import library_of, mpirun
 from mpi4py import MPI
 
+pytestmark = pytest.mark.timeout(660)  # the first job compiles all kernels where none are cached
 Digests = dict[str, str]
 Run = Callable[..., Digests]
 Told = dict[str, Any]
@@ -33,7 +34,7 @@ def job(tables: Path) -> Callable[..., Told]:
     """A function that starts `fits` on so many ranks and returns what it tells."""
 
     def start(ranks: int, *settings: str, **environment: str) -> Told:
-        done = mpirun(fits.__file__, tables, *settings, ranks=ranks, module=False, timeout=220, **environment)
+        done = mpirun(fits.__file__, tables, *settings, ranks=ranks, module=False, timeout=600, **environment)
         assert done.status == 0, done.err
         told = done.json()
         assert told["ranks"] == ranks
