@@ -182,8 +182,10 @@ def test_damaged_chunks_are_one_error_on_all_ranks(comm: Comm, shared_path: Path
 def test_chunks_that_make_slices_slow(comm: Comm, shared_path: Path, chunks: tuple[int, int], text: str | None) -> None:
     path = shared_path / "data.h5"
     if comm.rank == 0:
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # all chunks are there, of zeros
         with h5py.File(path, "w") as file:
-            file.create_dataset("X", (100_000, 24), np.float64, chunks=chunks)  # nothing is stored of it
+            file.create_dataset("X", (100_000, 24), np.float64, chunks=chunks, dcpl=layout)
     comm.leave()
     found = inspect.run(comm, Inspect((path,), header=True))
     assert found["chunk"] == list(chunks)
