@@ -27,7 +27,7 @@ from machine import describe
 
 HERE = Path(__file__).resolve().parent
 RUN, RANKS, COLUMNS = HERE.parent / "run.sh", 2, 28
-LEFT = 3 << 30  # bytes of memory that the page cache and the rest of the system have
+LEFT = 2 << 30  # bytes of memory that the page cache and the rest of the system have
 
 
 def hold(amount: int, ready: Any) -> None:

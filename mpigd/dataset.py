@@ -122,6 +122,7 @@ def read(
     computing: kernels.Computing | None = None,
     memory: int | None = None,
     scratch: Path | None = None,
+    of_a_row: int = 0,
 ) -> Dataset:
     """Read the slice of this rank. A collective; bad input raises the same DataError on all ranks.
 
@@ -129,6 +130,7 @@ def read(
     target : what y must be, as `Loss.target`, or None to leave y unread.
     computing : how kernels will compute with it; the default is float64 on one thread.
     memory : bytes that this process may take; where X does not fit it is read anew for every pass, on all ranks.
+    of_a_row : bytes of it that the solver will keep of each row.
     scratch : directory of a local disk for a copy of X, which later passes read instead.
     """
     begin = time.perf_counter()
@@ -146,7 +148,7 @@ def read(
         with comm.agreement():
             fields = {**columns.layouts(row_dtype, classes), "computing": computing}
             if memory is not None:
-                room = room_for_rows(header, stop - start, memory)
+                room = room_for_rows(header, stop - start, memory, of_a_row=of_a_row)
             else:
                 check_memory(header, stop - start)
         streams = room is not None and bool(comm.max(np.array([int(room.needed > room.bytes)]))[0])

@@ -24,6 +24,8 @@ from mpigd.splits import Split, by_dataset, by_file, by_share, check_roles
 from mpigd.storage import Names, find_files
 from mpigd.streaming import StreamedSlice
 
+# Bytes that solvers keep of each row: curvature; the order in which mini-batches take rows.
+KEPT_OF, KEPT_BY_ROWS = {"newton-cg": 8}, 40
 # Options that not every solver has a use for.
 OF_SOME = (
     *("learning_rate", "schedule", "warmup", "batch_size", "batch_growth", "accumulate", "averaging"),
@@ -63,7 +65,8 @@ def _read(comm: Comm, options: Train, files: Sequence[Path]) -> Dataset:
     names = Names(x=options.x, y=options.y, group=options.group, split=options.split)
     memory = None if options.memory is None else parse_bytes(options.memory)
     target = kernels.LOSSES[options.loss].target
-    return read(comm, files, names, target, computing, memory, options.scratch)
+    of_a_row = KEPT_BY_ROWS if options.solver in BY_ROWS else KEPT_OF.get(options.solver, 0)
+    return read(comm, files, names, target, computing, memory, options.scratch, of_a_row)
 
 
 def options_of(model: Model, path: Path, data: Sequence[Path]) -> Train:

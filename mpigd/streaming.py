@@ -23,9 +23,9 @@ from mpigd.reading import Fields, Rows
 from mpigd.storage import Header
 
 PART_BYTES = 32 << 20  # of X that is read at once
-# Bytes that a fit takes beside X and what belongs to rows: kernels and messages; what solvers keep of a row; of a
-# column; and of a pair of columns, where there are so few that a Hessian is formed.
-KERNELS, OF_A_ROW, OF_A_COLUMN, OF_A_SQUARE, LARGEST_SQUARE = 16 << 20, 16, 1000, 64, 4096
+# Bytes that a fit takes beside X and what belongs to rows: kernels and messages; what is kept of a column; and of a
+# pair of columns, where there are so few that a Hessian is formed.
+KERNELS, OF_A_COLUMN, OF_A_SQUARE, LARGEST_SQUARE = 16 << 20, 1000, 64, 4096
 MARGIN = 48 << 20  # which is left free where there is a limit
 PLAIN = ("n", "block", "y", "weight", "offset", "computing", "picked")  # fields of every slice
 TYPICAL = 160 << 20  # of a process before it reads
@@ -269,20 +269,24 @@ class Room:
         return max((self.bytes - 2 * self.part * self.block) // self.block, 0)
 
 
-def beside_rows(header: Header, rows: int, squares: bool = True) -> int:
-    """Bytes that a fit takes on a rank beside X and what belongs to rows. squares : whether a Hessian may be formed."""
+def beside_rows(header: Header, rows: int, squares: bool = True, of_a_row: int = 0) -> int:
+    """Bytes that a fit takes on a rank beside X and what belongs to rows.
+
+    squares : whether a Hessian may be formed.  of_a_row : what the solver keeps of each row.
+    """
     d = header.d
     pairs = d * d if squares and d <= LARGEST_SQUARE else 0
-    return KERNELS + OF_A_ROW * rows + OF_A_SQUARE * pairs + OF_A_COLUMN * d
+    return KERNELS + of_a_row * rows + OF_A_SQUARE * pairs + OF_A_COLUMN * d
 
 
-def room_for_rows(header: Header, rows: int, memory: int, taken: int | None = None) -> Room:
+def room_for_rows(header: Header, rows: int, memory: int, taken: int | None = None, of_a_row: int = 0) -> Room:
     """What is left for X of `memory` bytes of a process, beside itself and what else a fit needs.
 
     taken : bytes that the process has, with what belongs to rows, before it reads X; without it, what it has now.
+    of_a_row : as for `beside_rows`.
     """
     d = header.d
-    others = (resident() if taken is None else taken) + MARGIN + beside_rows(header, rows)
+    others = (resident() if taken is None else taken) + MARGIN + beside_rows(header, rows, of_a_row=of_a_row)
     block = max(header.bytes // max(-(-header.n // header.block), 1), 1)
     left = memory - others
     if left < 3 * block:

@@ -215,7 +215,7 @@ def arithmetic() -> list[str]:
     return [vector.processor()[0], *(hashlib.sha256(np.asarray(result).tobytes()).hexdigest() for result in results)]
 
 
-def cramped(header: Header, rows: int, memory: int) -> Room:
+def cramped(header: Header, rows: int, memory: int, of_a_row: int = 0) -> Room:
     """Room for twelve blocks, so that six stay in memory, and three are read at a time."""
     block = max(header.bytes * header.block // header.n, 1)
     return Room(12 * block, 1 << 40, block)
