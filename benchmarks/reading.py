@@ -30,7 +30,7 @@ from mpigd.reading import rows_of
 from mpigd.storage import read_header
 
 HERE = Path(__file__).resolve().parent
-MEGABYTES = 400  # of a file
+MEGABYTES = 200  # of a file
 FILTERS: dict[str, dict[str, Any]] = {
     "gzip": {"compression": "gzip", "compression_opts": 4},
     "zstd": dict(hdf5plugin.Zstd()),
@@ -47,6 +47,7 @@ def write(path: Path, d: int, layout: dict[str, Any]) -> None:
     """Float32 columns of three digits, which compress to about half."""
     rows = MEGABYTES * 10**6 // (4 * d) // 4096 * 4096
     rng = np.random.default_rng(0)
+    path.unlink(missing_ok=True)  # the one before may still be open
     with h5py.File(path, "w") as file:
         X = file.create_dataset("X", (rows, d), np.float32, **layout)
         for first in range(0, rows, 4096 * 8):
