@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from mpigd.errors import OutputError
 
 
@@ -58,3 +60,24 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"{path}: can't be written: {parent} is not a directory")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: can't be written: no permission to write in {parent}")
+
+
+def write_at(descriptor: int, place: int, array: np.ndarray) -> None:
+    """Write the bytes of an array to an open file, from byte `place` on."""
+    memory, done = _bytes_of(np.ascontiguousarray(array)), 0
+    while done < len(memory):
+        done += os.pwrite(descriptor, memory[done:], place + done)
+
+
+def read_at(descriptor: int, place: int, out: np.ndarray) -> None:
+    """Fill a C-contiguous array with the bytes of an open file from byte `place` on; OSError where it ends before."""
+    memory, done = _bytes_of(out), 0
+    while done < len(memory):
+        got = os.preadv(descriptor, [memory[done:]], place + done)
+        if not got:
+            raise OSError(f"the file ends {len(memory) - done} bytes too early: it is truncated")
+        done += got
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -20,10 +19,10 @@ from mpigd import __version__
 from mpigd.comm import Comm
 from mpigd.dataset import prepare
 from mpigd.errors import OutputError, UsageError
-from mpigd.files import check_writable, publish, reported, temporary_name
+from mpigd.files import check_writable, publish, reported, temporary_name, write_at
 from mpigd.options import Generate
 from mpigd.progress import Meter, Observer
-from mpigd.reader import bytes_of, owned_rows
+from mpigd.reader import owned_rows
 from mpigd.synthetic import KERNELS, Part, Recipe
 
 
@@ -131,7 +130,7 @@ def _write_in_parallel(comm: Comm, recipe: Recipe, observers: Sequence[Observer]
                 for part in _parts(comm, recipe, observers, numbers):
                     for name, first, values in _placed(recipe, part):
                         row = values[:1].nbytes
-                        _write_at(file.fileno(), places[name] + first * row, values)
+                        write_at(file.fileno(), places[name] + first * row, values)
 
 
 def _allocated(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> int:
@@ -144,13 +143,6 @@ def _allocated(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dty
     space, stored = h5py.h5s.create_simple(shape), h5py.h5t.py_create(dtype)
     made = h5py.h5d.create(group.id, name.rpartition("/")[2].encode(), stored, space, dcpl=plist)
     return int(made.get_offset() or 0)
-
-
-def _write_at(descriptor: int, place: int, values: np.ndarray) -> None:
-    memory = bytes_of(np.ascontiguousarray(values))
-    done = 0
-    while done < len(memory):
-        done += os.pwrite(descriptor, memory[done:], place + done)
 
 
 # ---- compressed: parts are made and compressed by all ranks, and written by the first in the order of rows ----

@@ -20,6 +20,7 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.errors import DataError
+from mpigd.files import read_at
 from mpigd.storage import Header, damage_reported, in_one_piece, load_filters, open_file
 
 PIECE_BYTES = 1 << 20  # of a dataset in one piece: stays in the second-level cache
@@ -43,16 +44,11 @@ def ahead(load: Callable[[int], T], count: int) -> Iterator[T]:
             yield current
 
 
-def bytes_of(array: np.ndarray) -> memoryview:
-    """The memory of a C-contiguous array, as bytes."""
-    return array.reshape(-1).view(np.uint8).data
-
-
 class Raw:
     """A dataset that lies in one piece in its file, read at its place there."""
 
     def __init__(self, path: Path, dataset: h5py.Dataset) -> None:
-        self._path, self._offset = path, dataset.id.get_offset()
+        self._offset = dataset.id.get_offset()
         self._row = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
         self._descriptor = os.open(path, os.O_RDONLY)
         if hasattr(os, "posix_fadvise"):
@@ -60,13 +56,7 @@ class Raw:
 
     def read(self, first: int, out: np.ndarray) -> None:
         """Rows from `first` on into out, C-contiguous, of the dataset's own type."""
-        place, memory = self._offset + first * self._row, bytes_of(out)
-        done = 0
-        while done < len(memory):
-            got = os.preadv(self._descriptor, [memory[done:]], place + done)
-            if not got:
-                raise OSError(f"the file ends {len(memory) - done} bytes too early: it is truncated")
-            done += got
+        read_at(self._descriptor, self._offset + first * self._row, out)
 
     def close(self) -> None:
         """Close the file."""

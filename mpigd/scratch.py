@@ -5,7 +5,6 @@ The file has no name, so that nothing is left of it however the job ends.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import weakref
 from pathlib import Path
@@ -14,8 +13,8 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.errors import DataError, OutputError
+from mpigd.files import read_at, write_at
 from mpigd.fingerprint import Hasher
-from mpigd.reader import bytes_of
 from mpigd.reading import DenseRows, Fields, SparseRows
 from mpigd.storage import Header
 
@@ -33,25 +32,17 @@ class Copy:
 
     def write(self, array: np.ndarray, place: int) -> None:
         """The bytes of an array, from byte `place` on."""
-        memory = bytes_of(array)
         try:
-            while len(memory):
-                written = os.pwrite(self._file.fileno(), memory, place)
-                memory, place = memory[written:], place + written
+            write_at(self._file.fileno(), place, array)
         except OSError as error:
             raise OutputError(f"{self._directory}: --scratch: can't be written: {error.strerror}") from None
 
     def read(self, array: np.ndarray, place: int) -> None:
         """Bytes from `place` on into an array."""
-        memory = bytes_of(array)
         try:
-            while len(memory):
-                got = os.preadv(self._file.fileno(), [memory], place)
-                if not got:
-                    raise OSError(0, "it is shorter than it was written")
-                memory, place = memory[got:], place + got
+            read_at(self._file.fileno(), place, array)
         except OSError as error:
-            raise DataError(f"{self._directory}: --scratch: can't be read: {error.strerror}") from None
+            raise DataError(f"{self._directory}: --scratch: can't be read: {error.strerror or error}") from None
 
 
 class DenseScratch:

@@ -41,11 +41,16 @@ class Split:
         """The rows to train."""
         return self.part(TRAIN)
 
+    def counts(self, comm: Comm) -> np.ndarray:
+        """Rows of each role over all ranks, (3,) int64. A collective."""
+        roles = np.zeros(self.data.rows, np.int8) if self.roles is None else self.roles
+        return comm.sum(np.bincount(roles, minlength=len(NAMES)))
+
     def roles_with_rows(self, comm: Comm) -> dict[str, int]:
         """Roles beside training that have rows, by name. A collective."""
         if self.roles is None:
             return {}
-        counts = comm.sum(np.bincount(self.roles, minlength=len(NAMES)))
+        counts = self.counts(comm)
         return {NAMES[role]: role for role in (VALIDATION, TEST) if counts[role]}
 
 
@@ -104,7 +109,7 @@ def check_roles(comm: Comm, split: Split, wanted: tuple[str, ...]) -> None:
     """Raise DataError on all ranks where a role that is wanted has no rows."""
     if split.roles is None:
         return
-    counts = comm.sum(np.bincount(split.roles, minlength=len(NAMES)))
+    counts = split.counts(comm)
     for name in wanted:
         if not counts[NAMES.index(name)]:
             raise same_everywhere(DataError(f"{split.data.header.label}: no row is left for {name}"))

@@ -21,7 +21,7 @@ from mpigd.convert.arrow import numbers
 from mpigd.convert.plan import Plan
 from mpigd.convert.settle import Settled
 from mpigd.errors import UsageError
-from mpigd.files import publish, reported, temporary_name
+from mpigd.files import publish, reported, temporary_name, write_at
 from mpigd.options import Convert
 from mpigd.storage import block_rows
 
@@ -195,11 +195,8 @@ def _write_contiguous(
         def put(name: str, first: int, rows: np.ndarray) -> None:
             shape, dtype = layout.shapes[name]
             width = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-            bytes_ = np.ascontiguousarray(rows, dtype).reshape(-1).view(np.uint8).data
             place = (layout.places[name] or 0) + first * width
-            while len(bytes_):
-                done = os.pwrite(file, bytes_, place)
-                bytes_, place = bytes_[done:], place + done
+            write_at(file, place, np.asarray(rows, dtype))
 
         fill(put, plan, settled, batches, advance)
         os.fsync(file)
