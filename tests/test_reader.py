@@ -37,9 +37,12 @@ def assert_divided(slices: list[tuple[int, int]], n: int) -> None:
     assert all(a[1] == b[0] for a, b in itertools.pairwise(slices))
 
 
-@given(chunk=st.sampled_from([1, 7, 64, 100, 128, 1000]), size=st.integers(1, 9))
+LENGTHS = {1: 70_000, 7: 70_000, 64: 70_000, 100: 70_000, 1000: 70_000, 8192: 2_000_000, 12_288: 2_000_000}
+
+
+@given(chunk=st.sampled_from(list(LENGTHS)), size=st.integers(1, 9))
 def test_no_chunk_is_read_on_two_ranks(tmp_path_factory: pytest.TempPathFactory, chunk: int, size: int) -> None:
-    n = 70_000
+    n = LENGTHS[chunk]
     path = dense(tmp_path_factory.mktemp("data") / "x.h5", np.zeros((n, 1), np.int8), chunks=(chunk, 1))
     block, slices = read_header(path).block, rows_by_size(path, size)
     assert_divided(slices, n)
@@ -136,6 +139,17 @@ def test_a_file_in_chunks_that_was_not_written_to_its_end_is_refused(tmp_path: P
         file.create_dataset("X", (100, 2), np.float32, chunks=(10, 2))[:50] = 1.0
     with pytest.raises(DataError, match="has only 5 of 10 chunks: the file was not written to its end"):
         read_header(tmp_path / "x.h5")
+
+
+def test_an_index_that_leads_out_of_the_file_is_refused(tmp_path: Path) -> None:
+    path = dense(tmp_path / "x.h5", np.ones((100, 2)), chunks=(50, 2))
+    with h5py.File(path) as file:
+        place = file["X"].id.get_chunk_info(1).byte_offset.to_bytes(8, "little")
+    data = path.read_bytes()
+    assert data.count(place) == 1
+    path.write_bytes(data.replace(place, (1 << 40).to_bytes(8, "little")))
+    with pytest.raises(DataError, match="the index of its chunks leads to bytes"):
+        read_header(path)
 
 
 def test_checksums_are_looked_at(tmp_path: Path) -> None:

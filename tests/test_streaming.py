@@ -16,7 +16,7 @@ from mpigd import dataset
 from mpigd.comm import Comm
 from mpigd.errors import DataError, OutputError, UsageError
 from mpigd.options import Train, parse_bytes
-from mpigd.problem import make_solver, read_data
+from mpigd.problem import make_objective, make_solver, read_data
 from mpigd.reader import ahead
 from mpigd.train import fit
 
@@ -95,6 +95,17 @@ def test_nothing_is_left_of_a_copy(comm: Comm, path: Path, shared_path: Path) ->
     data = read_data(comm, options(path, scratch=shared_path))
     assert set(shared_path.iterdir()) == before
     assert data.slice.streams
+
+
+def test_a_pass_that_fails_on_a_rank_fails_on_all(comm: Comm, path: Path) -> None:
+    chosen = options(path)
+    objective = make_objective(comm, read_data(comm, chosen), chosen)
+    if comm.rank == 0:
+        os.truncate(path, path.stat().st_size // 3)
+    comm.leave()
+    with pytest.raises(DataError, match="too early") as caught:
+        objective.value_and_gradient(np.zeros(objective.shape))
+    assert caught.value.agreed
 
 
 @pytest.mark.parametrize("scratch", [False, True])
