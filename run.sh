@@ -157,10 +157,37 @@ cores() { nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1; }
 
 # Starts a Python command on several ranks: ranks N ARGUMENT …
 ranks() {
-    local n=$1 launcher
+    local n=$1 launcher survive=()
     shift
     launcher=${MPIRUN:-$(cat "$venv/.mpirun")}
-    with_mpi "$launcher" "$n" "$launcher" -n "$n" "$python" "$@"
+    # Open MPI 5 and later can go on when ranks die, if it is told to.
+    if "$launcher" --version 2>/dev/null | grep -qE '\(Open MPI\) ([5-9]|[1-9][0-9])\.'; then
+        survive=(--with-ft ulfm)
+    fi
+    with_mpi "$launcher" "$n" "$launcher" ${survive[@]+"${survive[@]}"} -n "$n" "$python" "$@"
+}
+
+# Runs a command of mpigd and returns what became of it. A launcher's own status can't be trusted: it may be 0 where a
+# host was lost, and is not where a rank died and the others went on. A fit says in its run directory how it ended.
+job() {
+    local n=$1 status=0 note directory word
+    shift
+    note=$(mktemp)
+    MPIGD_RUN_NOTE=$note ranks "$n" -m mpigd "$@" || status=$?
+    directory=$(cat "$note")
+    rm -f "$note"
+    if [ -n "$directory" ]; then
+        word=$(cat "$directory/STATUS" 2>/dev/null || true)
+        case $word in
+            done) status=0 ;;
+            stopped | failed) [ "$status" != 0 ] || status=1 ;;
+            *)
+                say "the run did not come to its end: go on with --resume --run-dir $directory"
+                [ "$status" != 0 ] || status=8
+                ;;
+        esac
+    fi
+    return "$status"
 }
 
 run_tests() {
@@ -226,6 +253,6 @@ case ${1:-} in
         ;;
     *)
         if [ "${1:-}" = convert ]; then setup convert; else setup run; fi
-        ranks "$n" -m mpigd "$@"
+        job "$n" "$@"
         ;;
 esac

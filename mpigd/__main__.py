@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import suppress
 
 from mpigd.cli import dispatch
 from mpigd.comm import Comm
-from mpigd.errors import MpigdError
+from mpigd.errors import LostError, MpigdError, RanksLost, complain
+from mpigd.launch import check_launch
 
 INTERRUPTED = 130
+
+
+def attempt(comm: Comm) -> int:
+    """Run the command; where ranks die that it does not go on without by itself, begin anew with those that are left.
+
+    Nothing is there before it is whole, so that a command can always be begun anew.
+    """
+    while True:
+        try:
+            comm.enrol()
+            return dispatch(comm, sys.argv[1:])
+        except RanksLost:
+            if not comm.survives:
+                raise
+            lost = comm.repair()
+            if comm.rank == 0:
+                names = ", ".join(map(str, lost)) or "a rank"
+                complain(f"{names} died; beginning again with {comm.size} rank(s)")
 
 
 def main() -> int:
     """Run the command of sys.argv on all ranks and return the exit status of this one."""
     comm = Comm.world()
     try:
-        status = dispatch(comm, sys.argv[1:])
+        check_launch(comm.size)
+        status = attempt(comm)
+    except RanksLost:
+        if comm.rank == 0:
+            complain("a rank died; start the job again (a fit goes on with --resume)")
+        status = LostError.exit_status
+        comm.abort(status)
     except MpigdError as error:
         if error.agreed or comm.size == 1:
-            if comm.rank == 0:
+            if comm.rank == 0 and str(error):
                 complain(str(error))
             status = error.exit_status
         else:
@@ -38,13 +64,9 @@ def main() -> int:
         if comm.size > 1:
             comm.abort(status)
     sys.stdout.flush()
-    comm.leave()
+    with suppress(RanksLost):  # there is nothing left to lose
+        comm.leave()
     return status
-
-
-def complain(message: str) -> None:
-    """Print a message on standard error."""
-    print(f"mpigd: {message}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

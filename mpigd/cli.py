@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ HELP = """Distributed gradient descent for linear models.
 Start it with `mpirun -n 8 python -m mpigd COMMAND …`; without a command it fits the Boston housing example.
 
 Exit status: 0 done, 1 internal error, 2 wrong options, 3 bad input, 4 diverged, 5 output can't be written,
-6 bits differ that should be the same, 130 interrupted.
+6 bits differ that should be the same, 7 stopped before its end, with a checkpoint, 8 ranks died, 130 interrupted.
 """
 
 
@@ -77,6 +78,7 @@ def parse(arguments: list[str]) -> options.Options | Finished:
         construct.__annotations__ = {"chosen": Annotated[command.options, cyclopts.Parameter(name="*")]}
         construct.__doc__ = command.options.__doc__
         app.command(construct, name=name)
+    arguments = with_values(arguments)
     try:
         called, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         chosen = called(*bound.args, **bound.kwargs)
@@ -85,6 +87,15 @@ def parse(arguments: list[str]) -> options.Options | Finished:
         hint = " ".join(["mpigd", command_name, "--help"]).replace("  ", " ")
         raise UsageError(f"{error} (see {hint})") from None
     return chosen if isinstance(chosen, options.Options) else Finished()
+
+
+def with_values(arguments: list[str]) -> list[str]:
+    """Arguments in which --resume has a value: by itself it means yes."""
+    values = ("yes", "no", "auto")
+    return [
+        f"{argument}=yes" if argument == "--resume" and following not in values else argument
+        for argument, following in zip(arguments, [*arguments[1:], ""], strict=True)
+    ]
 
 
 def preload(arguments: list[str], draws: bool) -> None:
@@ -113,20 +124,39 @@ def dispatch(comm: Comm, arguments: list[str]) -> int:
         return 0
     command = next(c for c in (MAIN_JOB, *COMMANDS.values()) if c.options is type(chosen))
     job = getattr(import_module(command.module), command.job)
-    if comm.rank > 0:
-        return exit_status(job(comm, chosen))
-    from mpigd.console import Console
-
-    console = Console()
+    terminal = Terminal(comm)
     try:
-        outcome = job(comm, chosen, [console.progress])
+        outcome = job(comm, chosen, [terminal.progress])
     finally:
-        console.end_progress()
-    if chosen.json:
-        print(json.dumps(outcome.summary() if hasattr(outcome, "summary") else outcome))
-    else:
-        console.show(outcome)
+        terminal.end_progress()
+    if comm.rank == 0:
+        if chosen.json:
+            print(json.dumps(outcome.summary() if hasattr(outcome, "summary") else outcome))
+        else:
+            terminal.console.show(outcome)
     return exit_status(outcome)
+
+
+class Terminal:
+    """What a person sees: drawn by the rank that is 0 now, which is another one after its death."""
+
+    def __init__(self, comm: Comm) -> None:
+        self._comm = comm
+
+    @cached_property
+    def console(self) -> Any:
+        """The one of this rank, made when it is wanted: other ranks import no user interface."""
+        return import_module("mpigd.console").Console()
+
+    def progress(self, record: Any, fraction: float) -> None:
+        """Draw how far a job is."""
+        if self._comm.rank == 0:
+            self.console.progress(record, fraction)
+
+    def end_progress(self) -> None:
+        """Go on below it."""
+        if "console" in vars(self):
+            self.console.end_progress()
 
 
 def exit_status(outcome: Any) -> int:

@@ -5,17 +5,18 @@ Every method is a collective unless it says otherwise: all ranks call it, in the
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from mpigd_kernels import exact
 
-from mpigd.errors import BitsError, MpigdError
+from mpigd.errors import BitsError, MpigdError, RanksLost
 from mpigd.replicated import digest
 
 if TYPE_CHECKING:
@@ -23,33 +24,60 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NOTHING = np.zeros(0)
-AGREEING = 2  # numbers of a message from which ranks see that they hold the same theta
+# Classes of errors by which an MPI with user-level failure mitigation says that a rank has died.
+DEATHS = ("ERR_PROC_FAILED", "ERR_PROC_FAILED_PENDING", "ERR_REVOKED")
+# Numbers of a message beside its sums: what ranks ask for, and two from which they see that they hold the same theta.
+BESIDE = 3
 # Of the digest of what ranks should hold alike: so few that squares of it, summed over 2^16 ranks, fit a double.
 DIGEST_BITS = 18
 
 
 def message_numbers(sums: int, exactly: bool = True) -> int:
     """Numbers of eight bytes in the message that adds up so many sums over ranks."""
-    return (3 * sums + 1 if exactly else sums) + AGREEING
+    return (3 * sums + 1 if exactly else sums) + BESIDE
+
+
+class Member(NamedTuple):
+    """A process of the job: its rank when that began, its machine, its process number there."""
+
+    rank: int
+    host: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} on {self.host}"
 
 
 class Comm:
     """A communicator with the few collectives that mpigd needs.
 
-    rank, size : this process's number and how many there are.
+    rank, size : this process's number and how many there are; after `repair` among those that are left.
+    members : of all ranks, in rank order; empty before `enrol`.
     seconds : time that this rank has spent in sums and maxima so far, waiting for others included.
+    waiting : when this rank entered the collective that it is in, as time.monotonic(); 0 outside of one.
     resent : how many exact sums had to be sent twice so far, after the first of their kind.
+    asks : a number that goes with every sum.  heard : the sum of it over ranks, as of the last sum; the same on all.
+
+    A collective that finds that a rank has died raises RanksLost on those that notice, and sees to it that the others
+    do; where the MPI library can't go on after a death it ends all ranks itself.
     """
 
     def __init__(self, mpi_comm: Intracomm) -> None:
         # mpi4py initialises MPI when its module is loaded, so it is loaded by those who have a communicator.
         from mpi4py import MPI
 
-        self._mpi = mpi_comm
         self._api = MPI
+        self._deaths = {getattr(MPI, name, None) for name in DEATHS} - {None}
+        self.members: list[Member] = []
+        self.seconds, self.waiting, self.resent = 0.0, 0.0, 0
+        self.asks = self.heard = 0
+        self._use(mpi_comm)
+
+    def _use(self, mpi_comm: Intracomm) -> None:
+        self._mpi = mpi_comm
+        self._node: Intracomm | None = None
         self.rank: int = mpi_comm.Get_rank()
         self.size: int = mpi_comm.Get_size()
-        self.seconds, self.resent = 0.0, 0
         # The windows of the last exact sums of each kind: what the next ones will most likely need.
         self._windows: dict[tuple[str, int], np.ndarray] = {}
 
@@ -66,6 +94,52 @@ class Comm:
         from mpi4py import MPI
 
         return cls(MPI.COMM_SELF)
+
+    def enrol(self) -> None:
+        """Learn who the other ranks are."""
+        own = Member(self._api.COMM_WORLD.Get_rank(), self.host(), os.getpid())
+        self.members = self.gather(own)
+
+    @property
+    def survives(self) -> bool:
+        """Whether this MPI goes on after a death: Open MPI 5 does where its launcher was told to. Not a collective."""
+        return bool(self._deaths) and os.environ.get("OMPI_MCA_mpi_ft_enable", "").lower() in ("1", "true", "yes")
+
+    def repair(self) -> list[Member]:
+        """Go on with the ranks that are left, in the same order; returns those that are not.
+
+        Called by all of them, as often as RanksLost is raised. Ranks may die meanwhile: then the next collective says
+        so. (W. Bland et al., "Post-failure recovery of MPI communication capability", Int. J. High Perform. Comput.
+        Appl. 27, 2013, section 4.)
+        """
+        before, members = self._mpi, self.members
+        self._revoke()
+        after = before.Shrink()
+        self._use(after)
+        group, own = before.Get_group(), after.Get_group()
+        places = own.Translate_ranks(None, group)
+        self.members = [members[place] for place in places] if members else []
+        return [member for place, member in enumerate(members) if place not in set(places)]
+
+    def _revoke(self) -> None:
+        """Have all ranks leave the collectives that they are in, or will enter."""
+        for comm in (self._node, self._mpi):
+            if comm is not None and not comm.Is_revoked():
+                comm.Revoke()
+
+    @contextmanager
+    def _deaths_noticed(self) -> Iterator[None]:
+        """Run a collective; where it finds that a rank has died, all that take part are told."""
+        self.waiting = time.monotonic()
+        try:
+            yield
+        except self._api.Exception as error:
+            if error.Get_error_class() not in self._deaths:
+                raise
+            self._revoke()
+            raise RanksLost from None
+        finally:
+            self.waiting = 0.0
 
     def sum(self, buffer: np.ndarray) -> np.ndarray:
         """Replace a contiguous numeric array by its sum over ranks, in place."""
@@ -87,9 +161,9 @@ class Comm:
         while wrong[0]:
             if window is None:
                 window = self.max(total[0].copy())
-            exact.to_message(total, window, self.size, message[:-AGREEING])
+            exact.to_message(total, window, self.size, message[:-BESIDE])
             self._sum_alike(message, alike, total[4])
-            exact.from_message(message[:-AGREEING], window, total[4], out, wrong)
+            exact.from_message(message[:-BESIDE], window, total[4], out, wrong)
             if wrong[0] >= exact.TOO_LARGE:
                 raise OverflowError(f"more than {exact.MOST_TERMS} terms in an exact sum")
             self.resent += bool(wrong[0])
@@ -99,18 +173,19 @@ class Comm:
     def sum_fast(self, total: np.ndarray, alike: np.ndarray = NOTHING) -> np.ndarray:
         """As `sum_exactly`, by MPI's sum of doubles: a third of the bytes, in whatever order MPI adds."""
         message = np.empty(message_numbers(total.shape[1], exactly=False))
-        message[:-AGREEING] = exact.rounded(total)
-        return self._sum_alike(message, alike, total[4])[:-AGREEING]
+        message[:-BESIDE] = exact.rounded(total)
+        return self._sum_alike(message, alike, total[4])[:-BESIDE]
 
     def _sum_alike(self, message: np.ndarray, *alike: np.ndarray) -> np.ndarray:
-        """Sum over ranks in place; the last two numbers are used to see that all ranks hold the same arrays.
+        """Sum over ranks in place; the last numbers carry what ranks ask for, and show that all hold the same arrays.
 
-        They are sums of a digest h and of h². The mean of squares is the square of the mean only where all h are
+        These are sums of a digest h and of h². The mean of squares is the square of the mean only where all h are
         equal, and every rank sees that from the same two numbers: so all raise the error or none.
         """
         own = digest(*alike) % (1 << DIGEST_BITS)
-        message[-AGREEING:] = own, own * own
+        message[-BESIDE:] = self.asks, own, own * own
         self.sum(message)
+        self.heard = int(message[-BESIDE])
         if self.size * int(message[-1]) != int(message[-2]) ** 2:
             holds = self.gather((self.host(), own))
             first, other = holds[0], next(rank for rank, (_, found) in enumerate(holds) if found != holds[0][1])
@@ -128,7 +203,8 @@ class Comm:
 
     def _reduce(self, buffer: np.ndarray, op: Op) -> np.ndarray:
         start = time.perf_counter()
-        self._mpi.Allreduce(self._api.IN_PLACE, buffer, op=op)
+        with self._deaths_noticed():
+            self._mpi.Allreduce(self._api.IN_PLACE, buffer, op=op)
         self.seconds += time.perf_counter() - start
         return buffer
 
@@ -136,10 +212,10 @@ class Comm:
         """The value that rank `root` passes, on every rank."""
         message = np.frombuffer(pickle.dumps(value) if self.rank == root else b"", np.uint8)
         length = np.array([len(message)])
-        self._wait(self._mpi.Ibcast(length, root=root))
+        self._wait(lambda: self._mpi.Ibcast(length, root=root))
         if self.rank != root:
             message = np.empty(int(length[0]), np.uint8)
-        self._wait(self._mpi.Ibcast(message, root=root))
+        self._wait(lambda: self._mpi.Ibcast(message, root=root))
         result: T = value if self.rank == root else pickle.loads(message.tobytes())
         return result
 
@@ -147,17 +223,20 @@ class Comm:
         """The arrays (m,) of all ranks, (size, m), in rank order."""
         start = time.perf_counter()
         found = np.empty((self.size, *values.shape), values.dtype)
-        self._mpi.Allgather(np.ascontiguousarray(values), found)
+        with self._deaths_noticed():
+            self._mpi.Allgather(np.ascontiguousarray(values), found)
         self.seconds += time.perf_counter() - start
         return found
 
     def gather(self, value: T) -> list[T]:
         """Every rank's value, in rank order, on every rank. For small values only: O(size) memory."""
-        return self._mpi.allgather(value)
+        with self._deaths_noticed():
+            return self._mpi.allgather(value)
 
     def collect(self, value: T) -> list[T]:
         """Every rank's value, in rank order, on rank 0; an empty list on the others."""
-        return self._mpi.gather(value, root=0) or []
+        with self._deaths_noticed():
+            return self._mpi.gather(value, root=0) or []
 
     def in_turn(self, action: Callable[[], None]) -> None:
         """Run an action on each rank, one after the other; if one fails, all raise and the rest is left out."""
@@ -176,10 +255,12 @@ class Comm:
         error: Exception | None = None
         try:
             yield
+        except RanksLost:
+            raise
         except Exception as caught:
             error = caught
         failed = np.array([self.size if error is None else self.rank])
-        self._wait(self._mpi.Iallreduce(self._api.IN_PLACE, failed, op=self._api.MIN))
+        self._wait(lambda: self._mpi.Iallreduce(self._api.IN_PLACE, failed, op=self._api.MIN))
         first = int(failed[0])
         if first == self.size:
             return
@@ -194,25 +275,27 @@ class Comm:
     @contextmanager
     def node_leader_first(self) -> Iterator[None]:
         """Run a block on one rank of each node before the others of that node enter it."""
-        node = self._mpi.Split_type(self._api.COMM_TYPE_SHARED)
+        node = self._of_node()
         leader = node.Get_rank() == 0
         if not leader:
-            self._wait(node.Ibarrier())
+            self._wait(node.Ibarrier)
         try:
             yield
         finally:
             if leader:
-                self._wait(node.Ibarrier())
-            node.Free()
+                self._wait(node.Ibarrier)
+
+    def _of_node(self) -> Intracomm:
+        """The ranks of this machine."""
+        if self._node is None:
+            with self._deaths_noticed():
+                self._node = self._mpi.Split_type(self._api.COMM_TYPE_SHARED)
+        return self._node
 
     @contextmanager
     def node(self) -> Iterator[Comm]:
         """The ranks of this machine alone."""
-        node = self._mpi.Split_type(self._api.COMM_TYPE_SHARED)
-        try:
-            yield Comm(cast("Intracomm", node))
-        finally:
-            node.Free()
+        yield Comm(self._of_node())
 
     @staticmethod
     def host() -> str:
@@ -221,19 +304,20 @@ class Comm:
 
     def leave(self) -> None:
         """Wait for all ranks, so that none is killed by the launcher while it still has work to do."""
-        self._wait(self._mpi.Ibarrier())
+        self._wait(lambda: self._mpi.Ibarrier())
 
-    @staticmethod
-    def _wait(request: Request) -> None:
-        """Wait without keeping a core busy: other ranks of this machine may need it to get here.
+    def _wait(self, start: Callable[[], Request]) -> None:
+        """Start a collective and wait without keeping a core busy: other ranks of this machine may need it to get here.
 
         For collectives between the phases of a job, where ranks may be seconds apart. MPI libraries spin
         while they wait, and a Python signal handler runs only when a call into them has returned.
         """
         pause = 1e-5
-        while not request.Test():
-            time.sleep(pause)
-            pause = min(2.0 * pause, 1e-3)
+        with self._deaths_noticed():
+            request = start()
+            while not request.Test():
+                time.sleep(pause)
+                pause = min(2.0 * pause, 1e-3)
 
     def abort(self, status: int) -> None:
         """End all ranks at once. Not a collective: one rank is enough."""

@@ -18,12 +18,14 @@ from mpigd.columns import Columns, Found, class_numbers, place_rows
 from mpigd.comm import Comm
 from mpigd.errors import DataError
 from mpigd.fingerprint import Hasher, of_data
+from mpigd.ownership import Run, blocks_of, share_out
+from mpigd.parted import join, slices_of
 from mpigd.reader import Reader, slice_rows
-from mpigd.reading import Rows, rows_of
+from mpigd.reading import Fields, Rows, rows_of
 from mpigd.sampling import deal, pick
 from mpigd.scratch import copied
 from mpigd.storage import NAMES, Header, Names, damage_reported, dataset_of, open_file, read_header
-from mpigd.streaming import check_memory, room_for_rows, streamed
+from mpigd.streaming import Room, check_memory, room_for_rows, scant_room, streamed
 from mpigd.watchdog import limited
 
 WEIGHTS_AT_ONCE = 1 << 18  # rows
@@ -32,26 +34,42 @@ HEADER_SECONDS = float(os.environ.get("MPIGD_HEADER_SECONDS", "120"))  # until a
 
 @dataclass(frozen=True)
 class Dataset:
-    """A rank's slice. `header` and `classes` are the same on all ranks.
+    """A rank's slice. `header`, `classes` and `streams` are the same on all ranks.
 
-    start, stop : the rows start … stop - 1 of the file are here.
+    runs : the rows of the file that are here, as in `mpigd.ownership`; one run unless ranks have died.
     slice : their X, y, weights and offsets.
     classes : values of y that the class numbers in `y` stand for; empty for a regression.
     x_hash : of X of this slice, as `mpigd.fingerprint` adds it up.
+    streams : whether a rank reads rows anew for every operation, which then may fail.
     """
 
     header: Header
-    start: int
-    stop: int
+    runs: tuple[Run, ...]
     slice: kernels.Slice
     classes: np.ndarray
     x_hash: np.ndarray
     read_seconds: float = 0.0
+    streams: bool = False
 
     @property
     def rows(self) -> int:
         """Number of rows of this slice."""
-        return self.stop - self.start
+        return sum(stop - start for start, stop in self.runs)
+
+    @property
+    def start(self) -> int:
+        """Its first row."""
+        return self.runs[0][0]
+
+    @property
+    def blocks(self) -> np.ndarray:
+        """Numbers of its blocks, ascending, (m,) int64."""
+        return np.concatenate([blocks_of(*run, self.header.block) for run in self.runs])
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Numbers of its rows, ascending, (rows,) int64."""
+        return np.concatenate([np.arange(*run) for run in self.runs])
 
     @property
     def y(self) -> np.ndarray:
@@ -71,12 +89,11 @@ class Dataset:
     def fingerprint(self, comm: Comm) -> str:
         """Of all rows, see `mpigd.fingerprint`. A collective."""
         shape = f"{self.header.n} {self.header.d} {self.header.dtype}"
-        return of_data(comm, self.x_hash, shape, self.start // self.slice.block, self.slice)
+        return of_data(comm, self.x_hash, shape, self.blocks, self.slice)
 
     def part_of_rows(self, seed: int, epoch: int, parts: int) -> np.ndarray:
         """Deal the file's rows into parts (see `mpigd.sampling`); those of this slice, (rows,) int64."""
-        size = self.header.block
-        return deal(seed, epoch, self.start // size, size, self.start, self.stop, parts)
+        return deal(seed, epoch, self.blocks, self.header.block, self.rows, parts)
 
     def only(self, keep: np.ndarray) -> Dataset:
         """The same slice with weight zero on the rows where keep (rows,) is False: X is shared, not copied."""
@@ -85,8 +102,7 @@ class Dataset:
 
     def part_of_blocks(self, seed: int, one_in: int) -> Dataset:
         """The same slice, of which sums go over one block of every `one_in` of the file (see `mpigd.sampling`)."""
-        first, count = self.start // self.header.block, -(-self.rows // self.header.block)
-        picked = np.flatnonzero(pick(seed, first, first + count, one_in))
+        picked = np.flatnonzero(pick(seed, self.blocks, one_in))
         return replace(self, slice=replace(self.slice, picked=picked))
 
     def columns_only(self, picked: np.ndarray) -> Dataset:
@@ -153,18 +169,73 @@ def read(
                 check_memory(header, stop - start)
         streams = room is not None and bool(comm.max(np.array([int(room.needed > room.bytes)]))[0])
         with comm.agreement():
-            hasher = Hasher(start // header.block, header.block // kernels.tile_rows(header.block))
-            kind: type[kernels.Slice] = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
-            plain = rows_of(reader)
-            if streams and room is not None:
-                rows: Rows = plain if scratch is None else copied(plain, start, scratch)
-                template = kind(**{**fields, "n": 0}, **plain.fields(start, start))
-                own: kernels.Slice = streamed(rows, start, stop, room, template, fields, hasher)
-            else:
-                own = kind(**fields, **plain.fields(start, stop, hasher))
+            own, x_hash = _slice_of(reader, (start, stop), fields, room if streams else None, scratch)
         if streams:
             opened.pop_all()
-    return Dataset(header, start, stop, own, classes, hasher.finish(), time.perf_counter() - begin)
+    return Dataset(header, ((start, stop),), own, classes, x_hash, time.perf_counter() - begin, streams)
+
+
+def _slice_of(
+    reader: Reader, run: Run, fields: Fields, room: Room | None, scratch: Path | None
+) -> tuple[kernels.Slice, np.ndarray]:
+    """The slice of a run of rows, given what belongs to its rows, and the hash of X. Not a collective.
+
+    room : of which so much stays in memory, and the rest is read anew; None for all in memory.
+    """
+    header, (start, stop) = reader.header, run
+    hasher = Hasher(start // header.block, header.block // kernels.tile_rows(header.block))
+    kind: type[kernels.Slice] = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
+    plain = rows_of(reader)
+    if room is None:
+        return kind(**fields, **plain.fields(start, stop, hasher)), hasher.finish()
+    rows: Rows = plain if scratch is None else copied(plain, start, scratch)
+    template = kind(**{**fields, "n": 0}, **plain.fields(start, start))
+    return streamed(rows, start, stop, room, template, fields, hasher), hasher.finish()
+
+
+def take_over(
+    comm: Comm,
+    data: Dataset | None,
+    target: str | None,
+    computing: kernels.Computing,
+    memory: int | None = None,
+    scratch: Path | None = None,
+) -> Dataset:
+    """The dataset of this rank with a share of the rows that no rank has any more; those alone are read. A collective.
+
+    data : what this rank has, None where it has read nothing yet; some rank has some. The rest as for `read`; with
+    `memory`, what is taken over is read anew for every pass.
+    """
+    begin = time.perf_counter()
+    having = comm.gather(data is not None).index(True)
+    known = (data.header, data.classes, data.slice.y.dtype) if data is not None else None
+    shared = comm.share(known, root=having)
+    assert shared is not None
+    header, classes, row_dtype = shared
+    mine = data.runs if data is not None else ()
+    runs = share_out(comm.gather(mine), header.n, header.block)[comm.rank]
+    streams = memory is not None
+    slices = {} if data is None else dict(zip(data.runs, slices_of(data.slice), strict=True))
+    x_hash = np.zeros(2, np.uint64) if data is None else data.x_hash.copy()
+    prepare(comm, partial(kernels.fill_tiles.load, {"X": header.dtype, "ROWS": kernels.tile_rows(header.block)}))
+    with ExitStack() as opened:
+        reader = opened.enter_context(Reader(header))
+        with comm.agreement():
+            for run in runs or ([] if slices else [(header.n, header.n)]):
+                columns = Columns(reader, *run, target)
+                columns.scan()
+                fields = {**columns.layouts(row_dtype, classes), "computing": computing}
+                room = scant_room(header, run[1] - run[0]) if streams else None
+                if room is None:
+                    check_memory(header, run[1] - run[0])
+                slices[run], some = _slice_of(reader, run, fields, room, scratch)
+                x_hash += some
+        if streams:
+            opened.pop_all()
+    ordered = tuple(sorted(run for run in slices if run[0] < run[1] or len(slices) == 1))
+    joined = join([slices[run] for run in ordered])
+    seconds = time.perf_counter() - begin + (data.read_seconds if data is not None else 0.0)
+    return Dataset(header, ordered, joined, classes, x_hash, seconds, streams)
 
 
 def shared_header(comm: Comm, paths: Sequence[Path] | Path, names: Names, target: str | None) -> Header:

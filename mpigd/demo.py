@@ -65,10 +65,10 @@ def run(comm: Comm, options: Demo, observers: Sequence[Observer] = ()) -> Outcom
         "gradient descent": ("gd", base),
         "stochastic": ("sgd", replace(base, solver="sgd", batch_size=32, max_passes=200)),
     }
-    top = RunDirectory(None, "boston") if comm.rank == 0 else None
+    top = comm.share(RunDirectory.usual("boston"))
     with comm.agreement():
-        if top:
-            top.check()
+        if comm.rank == 0:
+            RunDirectory(top).check()
     data = read(comm, base.data, target="real")
     size = data.header.block
     share = Share(comm.host(), data.start, data.stop, -(-data.rows // size))
@@ -79,8 +79,7 @@ def run(comm: Comm, options: Demo, observers: Sequence[Observer] = ()) -> Outcom
     exact = Model(coef, np.array(intercept), LOSSES["squared"], data.header.feature_names, data.classes)
     models, fits = {CLOSED_FORM: exact}, {}
     for name, (folder, chosen) in ways.items():
-        directory = RunDirectory(top.path / folder, folder) if top else None
-        fits[name] = fit_into(comm, train, chosen, directory, observers)
+        fits[name] = fit_into(comm, train, chosen, top / folder, observers)
         models[name] = fits[name].model
     return Outcome(
         header=data.header,
@@ -89,5 +88,5 @@ def run(comm: Comm, options: Demo, observers: Sequence[Observer] = ()) -> Outcom
         models=models,
         scores={name: (score(comm, model, train), score(comm, model, test)) for name, model in models.items()},
         fits=fits,
-        run_dir=str(top.path) if top else "",
+        run_dir=str(top),
     )

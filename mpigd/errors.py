@@ -4,6 +4,18 @@ Status 0 means that the job did what was asked. 1 is a defect of mpigd (a traceb
 interrupt from the keyboard.
 """
 
+import sys
+
+
+def complain(message: str) -> None:
+    """Print a message on standard error, in one piece: all ranks may share it."""
+    sys.stderr.write(f"mpigd: {message}\n")
+    sys.stderr.flush()
+
+
+class RanksLost(Exception):
+    """Ranks have died, as a collective has found: `Comm.repair` goes on with those that are left. No user sees it."""
+
 
 class MpigdError(Exception):
     """Base of the errors below: its message names what is wrong, where, and what to do.
@@ -49,3 +61,15 @@ class BitsError(MpigdError):
     """Bits differ that have to be the same: between ranks, or from those that a model was fitted with."""
 
     exit_status = 6
+
+
+class StoppedError(MpigdError):
+    """The fit was asked to stop before it had ended: by a signal or a time limit. A checkpoint tells where to go on."""
+
+    exit_status = 7
+
+
+class LostError(MpigdError):
+    """Ranks have died, and the job may or can not go on without them."""
+
+    exit_status = 8

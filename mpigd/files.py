@@ -35,6 +35,12 @@ def publish(path: Path) -> None:
     finally:
         os.close(descriptor)
     temporary.replace(path)
+    if os.name == "posix":  # the new name, too, is to outlive the machine
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 @contextmanager

@@ -45,15 +45,15 @@ class Hasher:
         return self._total
 
 
-def of_data(comm: Comm, of_x: np.ndarray, shape: str, first_block: int, rows: Slice) -> str:
+def of_data(comm: Comm, of_x: np.ndarray, shape: str, blocks: np.ndarray, rows: Slice) -> str:
     """The fingerprint, 32 hexadecimal digits, of X, y, weights and offsets as a fit sees them. A collective.
 
-    of_x : (2,) uint64, as from `Hasher`.  shape : of X, in words.  first_block : number of the first block of rows.
+    of_x : (2,) uint64, as from `Hasher`.  shape : of X, in words.  blocks : numbers of the blocks of rows, (m,).
     """
     total, per_block = of_x.copy(), rows.block // rows.rows
     if comm.rank == 0:
         total += _words(xxhash.xxh3_128(shape.encode()))
-    for number, first in enumerate(range(0, len(rows.y), per_block), first_block):
+    for number, first in zip(blocks.tolist(), range(0, len(rows.y), per_block), strict=True):
         last = min(first + per_block, len(rows.y))
         state = xxhash.xxh3_128(str(number).encode())
         for values, absent in ((rows.y, None), (rows.weight, 1.0), (rows.offset, 0.0)):

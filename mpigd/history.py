@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,19 @@ class Record:
     comm_seconds: float
 
 
+class Mark(NamedTuple):
+    """Where a record was made."""
+
+    step: int
+    passes: float
+    value: float
+
+
+def mark(state: State) -> Mark:
+    """Of a state that has one."""
+    return Mark(state.step, state.passes, state.value)
+
+
 @dataclass(frozen=True)
 class Stopping:
     """When a fit ends. A function of states alone, so all ranks stop at the same step.
@@ -39,8 +53,8 @@ class Stopping:
     max_passes: float
     rounding: float = 0.0
 
-    def reason(self, first: State, last: State, state: State) -> str | None:
-        """Why to stop at state, or None. `last` is the state of the record before; equal to state at the start."""
+    def reason(self, first: State, last: Mark, state: State) -> str | None:
+        """Why to stop at state, or None. `last` is where the record before was made, at the start that of state."""
         if not state.fresh:
             return None
         if state.gradient_norm <= self.enough(first):

@@ -91,8 +91,7 @@ class Objective:
         reduce: Reduce = "exact",
         top_share: float = 0.01,
     ) -> None:
-        if reduce != "exact":
-            data = replace(data, slice=replace(data.slice, computing=replace(data.slice.computing, exactly=False)))
+        data = _as_summed(data, reduce)
         self._parameters, self._reduce = (loss_parameter, smoothing), reduce
         self._comm, self._data, self._loss, self.scaling = comm, data, loss, scaling
         self.penalty, self._intercept, self._average = penalty, intercept, average
@@ -103,9 +102,8 @@ class Objective:
         self._bounds: list[float] = []  # of curvature, shared with what has the same rows
         # Curvature of every row, and the theta where it was found.
         self._curved: tuple[bytes, np.ndarray] | None = None
-        self._compressed: Compression | None = None  # for gradients of mini-batches
-        if reduce in ("int8", "top-share"):
-            self._compressed = EightBits(comm) if reduce == "int8" else TopShare(comm, top_share)
+        self._top_share = top_share
+        self._compressed = self._compression()  # for gradients of mini-batches
         self._batches: tuple[tuple[int, int, int], list[np.ndarray]] | None = None
         weighted = sum(np.count_nonzero(some) for some in data.weights()) if len(data.slice.weight) else data.rows
         self.n = int(comm.sum(np.array([weighted]))[0])
@@ -118,10 +116,15 @@ class Objective:
         if not data.classes.size:
             self._mean, self._spread = moments_of(comm, data.slice, data.slice.y)
 
+    def _compression(self) -> Compression | None:
+        if self._reduce == "int8":
+            return EightBits(self._comm)
+        return TopShare(self._comm, self._top_share) if self._reduce == "top-share" else None
+
     def _compute(self, work: Callable[[], T]) -> T:
         """What a rank computes by itself, timed. A collective where rows are read for it, which may fail."""
         start = time.perf_counter()
-        with self._comm.agreement() if self._data.slice.streams else nullcontext():
+        with self._comm.agreement() if self._data.streams else nullcontext():
             result = work()
         self._computed[0] += time.perf_counter() - start
         return result
@@ -231,6 +234,18 @@ class Objective:
             return value, float(gradient[0, output])
 
         return at
+
+    def on(self, data: Dataset) -> Objective:
+        """The same where the same rows are shared out in another way among ranks.
+
+        What all ranks hold alike stays; what a rank may have found or made ready while others died goes.
+        """
+        result = copy.copy(self)
+        result._data = _as_summed(data, self._reduce)
+        result._batches = result._curved = None
+        result._ready, result._bounds = set(), []
+        result._weights, result._compressed = _of_weights(result._data), self._compression()
+        return result
 
     def with_penalty(self, penalty: Penalty) -> Objective:
         """The same data term with another penalty."""
@@ -585,6 +600,13 @@ class Objective:
         rows = self._data.slice
         rows.load_gather()
         rows.gather(np.zeros(0, np.int64)).load_gradient(self._loss.tile, self._outputs)
+
+
+def _as_summed(data: Dataset, reduce: Reduce) -> Dataset:
+    """A dataset whose kernels sum as asked."""
+    if reduce == "exact":
+        return data
+    return replace(data, slice=replace(data.slice, computing=replace(data.slice.computing, exactly=False)))
 
 
 def _of_weights(data: Dataset) -> np.ndarray:

@@ -202,7 +202,35 @@ class Train:
 
     run_dir: Path | None = None
     """Where the run is written; the default is a new directory below runs/. Files of an earlier run in
-    this directory are replaced."""
+    this directory are replaced, unless it is resumed."""
+
+    resume: Literal["no", "yes", "auto"] = "no"
+    """Go on from the newest checkpoint in the run directory, on any number of ranks: the result has the same bits. Auto
+    begins anew where there is none, which is what a batch script that may be requeued wants."""
+
+    checkpoint_steps: int | None = None
+    """Write a checkpoint every so many steps."""
+
+    checkpoint_seconds: float | None = None
+    """Write a checkpoint every so many seconds; the default is as often as takes at most 1% of the time, and never more
+    than every 30 seconds. 0 is never, but for a stop."""
+
+    checkpoint_keep: int = 2
+    """How many checkpoints are kept."""
+
+    time_limit: str | None = None
+    """Stop ahead of this time, with a checkpoint: 90s, 30m, 2h or hours:minutes:seconds since the start. In a job of
+    SLURM the default is the limit of that job; 'none' takes no notice of it."""
+
+    on_failure: Literal["continue", "stop"] = "continue"
+    """What the others do when ranks die, where the MPI library can go on: take over their rows, or stop."""
+
+    min_ranks: int = 1
+    """Stop when fewer ranks than this are left."""
+
+    stall_timeout: float = 600.0
+    """Seconds that ranks wait for one that does not come to a sum, before they go on without it, as when it had died,
+    or the job ends; 0 is for ever."""
 
     json: bool = False
     """Print one JSON object on standard output and nothing else there."""
@@ -239,6 +267,17 @@ class Train:
         _require(self.tol >= 0.0, "--tol", self.tol, "a number ≥ 0")
         _require(self.tol_objective >= 0.0, "--tol-objective", self.tol_objective, "a number ≥ 0")
         _require(0 <= self.seed < 2**64, "--seed", self.seed, "a whole number from 0 to 2^64 - 1")
+        every = self.checkpoint_steps
+        _require(every is None or every >= 1, "--checkpoint-steps", every, "a whole number ≥ 1")
+        often = self.checkpoint_seconds
+        _require(often is None or 0.0 <= often < math.inf, "--checkpoint-seconds", often, "a number ≥ 0")
+        _require(self.checkpoint_keep >= 1, "--checkpoint-keep", self.checkpoint_keep, "a whole number ≥ 1")
+        _require(self.resume != "yes" or self.run_dir is not None, "--resume", "", "--run-dir, which it is to go on in")
+        _require(self.resume != "auto" or self.run_dir is not None, "--resume", "auto", "--run-dir, the same every time")
+        _require(self.min_ranks >= 1, "--min-ranks", self.min_ranks, "a whole number ≥ 1")
+        _require(0.0 <= self.stall_timeout < math.inf, "--stall-timeout", self.stall_timeout, "seconds ≥ 0")
+        if self.time_limit not in (None, "none"):
+            parse_seconds(self.time_limit)
         rate = self.learning_rate
         _require(isinstance(rate, str) or 0.0 < rate < math.inf, "--learning-rate", rate, "auto or a number > 0")
 
@@ -254,6 +293,12 @@ class Train:
     def kinks(self) -> bool:
         """Whether the objective has kinks or bounds."""
         return self.l1 > 0.0 or self.lower is not None or self.upper is not None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a fit depends on, as plain values; of memory, whether it is limited, by which a solver is chosen."""
+        own = {key: value for key, value in self.to_dict().items() if key not in RUNNING}
+        return {**own, "memory": self.memory is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, those that are None left out."""
@@ -628,6 +673,11 @@ def _several(options: Train | Predict | Evaluate | Verify | Inspect) -> None:
         object.__setattr__(options, name, tuple(map(Path, given)))
 
 
+# Options that say how a fit is run, not what it is.
+RUNNING = frozenset(
+    "data memory scratch threads run_dir json resume checkpoint_steps checkpoint_seconds checkpoint_keep time_limit "
+    "on_failure min_ranks stall_timeout".split()
+)
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -637,6 +687,20 @@ def parse_bytes(text: str) -> int:
     if not found:
         raise UsageError(f"{text}: expected a number of bytes, as in 512MiB or 2GiB")
     return int(float(found[1]) * (1 << UNITS[found[2].upper()]))
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of a time as in 90, 90s, 30m, 2h, 1d, or as SLURM writes it, [days-][hours:]minutes:seconds.
+
+    >>> parse_seconds("1-00:00:30"), parse_seconds("30m"), parse_seconds("05:00")
+    (86430.0, 1800.0, 300.0)
+    """
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text):
+        return float(match[1]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]
+    if match := re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text):
+        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+        return ((days * 24.0 + hours) * 60.0 + minutes) * 60.0 + seconds
+    raise UsageError(f"{text}: expected a time, as in 90s, 30m, 2h or 1:30:00")
 
 
 Options = Train | Plan | Predict | Evaluate | Verify | Inspect | Generate | Convert | Demo

@@ -11,11 +11,11 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, read
+from mpigd.dataset import Dataset, read, take_over
 from mpigd.errors import DataError, UsageError
 from mpigd.model import Model
 from mpigd.objective import Objective, cost_of, outputs_of
-from mpigd.options import Train, parse_bytes
+from mpigd.options import RUNNING, Train, parse_bytes
 from mpigd.penalties import penalty
 from mpigd.scaling import measure
 from mpigd.solvers import BY_ROWS, COMPRESSIBLE, KINKS, ONE_OUTPUT, RATED, SEARCHED, SOLVERS, choose, share_for_metric
@@ -26,6 +26,7 @@ from mpigd.streaming import StreamedSlice
 
 # Bytes that solvers keep of each row: curvature; the order in which mini-batches take rows.
 KEPT_OF, KEPT_BY_ROWS = {"newton-cg": 8}, 40
+NOT_AGAIN = RUNNING - {"data", "memory", "threads"}  # options of a fit that do not go for one that repeats it
 # Options that not every solver has a use for.
 OF_SOME = (
     *("learning_rate", "schedule", "warmup", "batch_size", "batch_growth", "accumulate", "averaging"),
@@ -41,12 +42,28 @@ def read_data(comm: Comm, options: Train) -> Dataset:
 def read_split(comm: Comm, options: Train) -> Split:
     """Read the slice of this rank, and what its rows are for. A collective."""
     with comm.agreement():
-        files = [find_files(names) for names in (options.data, options.validation_data, options.test_data)]
-    data = _read(comm, options, [path for some in files for path in some])
+        files = _files(options)
+    of_a_row = KEPT_BY_ROWS if options.solver in BY_ROWS else KEPT_OF.get(options.solver, 0)
+    paths = [path for some in files for path in some]
+    data = read(comm, paths, names_of(options), **_how(options), of_a_row=of_a_row)
+    return _divided(comm, options, data)
+
+
+def take_over_split(comm: Comm, options: Train, split: Split | None) -> Split:
+    """As `read_split` where ranks have died: what this one has, None for nothing yet, and its share of their rows.
+
+    A collective; some rank has read its slice.
+    """
+    return _divided(comm, options, take_over(comm, None if split is None else split.data, **_how(options)))
+
+
+def _divided(comm: Comm, options: Train, data: Dataset) -> Split:
+    """A slice, and what its rows are for. A collective."""
     roles: np.ndarray | None = None
     wanted: tuple[str, ...] = ("train",)
     if options.validation_data or options.test_data:
-        roles = by_file(data, (len(files[0]), len(files[1]), len(files[2])))
+        with comm.agreement():
+            roles = by_file(data, [len(some) for some in _files(options)])
     elif options.split is not None:
         roles = by_dataset(comm, data, options.split)
     elif options.test_share or options.validation_share:
@@ -60,18 +77,29 @@ def read_split(comm: Comm, options: Train) -> Split:
     return split
 
 
-def _read(comm: Comm, options: Train, files: Sequence[Path]) -> Dataset:
-    computing = kernels.Computing(np.dtype(options.arithmetic), options.threads)
-    names = Names(x=options.x, y=options.y, group=options.group, split=options.split)
-    memory = None if options.memory is None else parse_bytes(options.memory)
-    target = kernels.LOSSES[options.loss].target
-    of_a_row = KEPT_BY_ROWS if options.solver in BY_ROWS else KEPT_OF.get(options.solver, 0)
-    return read(comm, files, names, target, computing, memory, options.scratch, of_a_row)
+def _files(options: Train) -> list[list[Path]]:
+    """The files to train on, to validate with and to test with."""
+    return [find_files(names) for names in (options.data, options.validation_data, options.test_data)]
+
+
+def names_of(options: Train) -> Names:
+    """Names of the datasets."""
+    return Names(x=options.x, y=options.y, group=options.group, split=options.split)
+
+
+def _how(options: Train) -> dict[str, Any]:
+    """How `read` and `take_over` are to read."""
+    return {
+        "target": kernels.LOSSES[options.loss].target,
+        "computing": kernels.Computing(np.dtype(options.arithmetic), options.threads),
+        "memory": None if options.memory is None else parse_bytes(options.memory),
+        "scratch": options.scratch,
+    }
 
 
 def options_of(model: Model, path: Path, data: Sequence[Path]) -> Train:
     """The options that a model was fitted with, on data that may lie elsewhere now. DataError if it has none."""
-    known = {key: value for key, value in model.config.items() if key not in ("run_dir", "json", "scratch")}
+    known = {key: value for key, value in model.config.items() if key not in NOT_AGAIN}
     if "init" in known:
         known["init"] = Path(known["init"])
     try:

@@ -1,4 +1,4 @@
-"""The directory of a run. Used by rank 0 alone."""
+"""The directory of a run. Used by one rank alone: 0, or after its death the one that then has that number."""
 
 from __future__ import annotations
 
@@ -6,25 +6,46 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-from mpigd import __version__
+from mpigd import __version__, checkpoint
+from mpigd.errors import OutputError, complain
 from mpigd.files import check_writable, reported, written_whole
 from mpigd.history import Record
 from mpigd.model import Model
 
-MODEL, HISTORY, CONFIG = "model.h5", "history.jsonl", "config.toml"
+MODEL, HISTORY, CONFIG, EVENTS, STATUS = "model.h5", "history.jsonl", "config.toml", "events.jsonl", "STATUS"
+RUNNING, DONE, STOPPED, FAILED = "running", "done", "stopped", "failed"
 
 
 class RunDirectory:
-    """Holds config.toml (options, versions, command), history.jsonl and, once the fit has ended, model.h5."""
+    """Holds config.toml (options, versions, command), STATUS, history.jsonl, events.jsonl, checkpoints/ and model.h5.
 
-    def __init__(self, path: Path | None, job: str) -> None:
-        self.path = path or Path("runs") / f"{job}-{time.strftime('%Y%m%d-%H%M%S')}"
+    STATUS is one word: running, done, stopped (before its end, with a checkpoint), or failed. A run that was killed
+    leaves running: it has ended well only where it says done.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._history: TextIO | None = None
+        self._written = 0  # records in the history; what could not be written is tried again at the end
+
+    @staticmethod
+    def usual(job: str) -> Path:
+        """A new one below runs/."""
+        return Path("runs") / f"{job}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+    @property
+    def status(self) -> str:
+        """What STATUS says; empty where there is none."""
+        try:
+            return (self.path / STATUS).read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
 
     def check(self) -> None:
         """Raise OutputError unless the directory can be made. Creates nothing."""
@@ -32,6 +53,15 @@ class RunDirectory:
 
     def create(self, config: dict[str, Any], ranks: int) -> None:
         """Make the directory with its config.toml; files of an earlier run in it are removed."""
+        with reported(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in (MODEL, HISTORY, EVENTS):
+                (self.path / name).unlink(missing_ok=True)
+            checkpoint.thin_out(self.path, 0)
+        self.begin(config, ranks)
+
+    def begin(self, config: dict[str, Any], ranks: int, records: Sequence[Record] = ()) -> None:
+        """Write config.toml, begin the history with the records of an earlier run, and say that this one is running."""
         import tomli_w
 
         environment = {
@@ -42,31 +72,84 @@ class RunDirectory:
             "host": platform.node(),
             "command": " ".join(["mpigd", *sys.argv[1:]]),
         }
-        with reported(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            for name in (MODEL, HISTORY):
-                (self.path / name).unlink(missing_ok=True)
-            with written_whole(self.path / CONFIG) as temporary:
-                temporary.write_text(tomli_w.dumps({"train": config, "environment": environment}), encoding="utf-8")
-            self._history = (self.path / HISTORY).open("w", encoding="utf-8")
+        with reported(self.path), written_whole(self.path / CONFIG) as temporary:
+            temporary.write_text(tomli_w.dumps({"train": config, "environment": environment}), encoding="utf-8")
+        self.set_status(RUNNING)
+        with reported(self.path / HISTORY):
+            self.write_history(records)
+
+    def set_status(self, word: str) -> None:
+        """Have STATUS say this."""
+        with reported(self.path), written_whole(self.path / STATUS) as temporary:
+            temporary.write_text(word + "\n", encoding="ascii")
+
+    def write_history(self, records: Sequence[Record]) -> None:
+        """Begin history.jsonl anew with these records."""
+        self._close()
+        self._history, self._written = (self.path / HISTORY).open("w", encoding="utf-8"), 0
+        for record in records:
+            self._append(record)
 
     def record(self, record: Record, fraction: float) -> None:
-        """Append a line to history.jsonl: an observer of a fit."""
-        if self._history is not None:
-            with reported(self.path / HISTORY):
-                self._history.write(json.dumps(asdict(record)) + "\n")
+        """Append a line to history.jsonl: an observer of a fit. A full disk does not end the fit."""
+        try:
+            self._append(record)
+        except OSError as error:
+            self._history = None
+            complain(f"{self.path / HISTORY}: can't be written: {error.strerror}; the fit goes on without it")
 
-    def close(self) -> None:
-        """Complete history.jsonl."""
+    def _append(self, record: Record) -> None:
         if self._history is not None:
-            with reported(self.path / HISTORY):
-                self._history.close()
+            self._history.write(json.dumps(asdict(record)) + "\n")
+            self._history.flush()
+            self._written += 1
+
+    def event(self, what: str, **values: Any) -> None:
+        """Append to events.jsonl what happened to the job: ranks lost, a stop, a slow rank. Never fails."""
+        line = json.dumps({"event": what, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **values})
+        try:
+            with (self.path / EVENTS).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            complain(f"{self.path / EVENTS}: can't be written: {error.strerror}; it would say: {line}")
+
+    def close(self, records: Sequence[Record]) -> None:
+        """Complete history.jsonl; raises OutputError where it can't be."""
+        with reported(self.path / HISTORY):
+            if self._written < len(records):
+                self.write_history(records)
+            self._close()
+
+    def _close(self) -> None:
+        if self._history is not None:
+            self._history.close()
             self._history = None
 
     def save(self, model: Model) -> Path:
-        """Write model.h5; its presence says that the run has ended well."""
-        model.save(self.path / MODEL)
-        return self.path / MODEL
+        """Write model.h5, and that the run is done; checkpoints are of no more use.
+
+        Where the model can't be written there, it is kept in the directory for temporary files, and the error says so.
+        """
+        path = self.path / MODEL
+        try:
+            model.save(path)
+        except OutputError as error:
+            kept = elsewhere(path)
+            try:
+                model.save(kept)
+            except OutputError:
+                raise error from None
+            raise OutputError(f"{error}. The model is complete: it is in {kept}") from None
+        self.set_status(DONE)
+        checkpoint.thin_out(self.path, 0)
+        return path
+
+
+def elsewhere(path: Path) -> Path:
+    """Where a file is kept that can't be written to its place."""
+    import tempfile
+
+    return Path(tempfile.gettempdir()) / f"mpigd-{path.absolute().parent.name}-{time.strftime('%H%M%S')}-{path.name}"
 
 
 def model_path(path: Path) -> Path:

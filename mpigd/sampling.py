@@ -44,37 +44,37 @@ def shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.argsort(_stream(seed, epoch, _LAST - 1).random_raw(count), kind="stable")
 
 
-def pick(seed: int, first: int, last: int, one_in: int) -> np.ndarray:
-    """Which of the blocks first … last - 1 are picked, (last - first,) bool: one of each run of `one_in` blocks."""
-    blocks = np.arange(first, last)
+def pick(seed: int, blocks: np.ndarray, one_in: int) -> np.ndarray:
+    """Which of some blocks, by their numbers (m,) int64, are picked, (m,) bool: one of each run of `one_in` blocks."""
     group, place = np.divmod(blocks, one_in)
     chosen = {g: int(_stream(seed, 0, g).random_raw() % one_in) for g in np.unique(group).tolist()}
     picked: np.ndarray = np.array([chosen[g] for g in group.tolist()], np.int64) == place
     return picked
 
 
-def places(seed: int, epoch: int, first_block: int, block_rows: int, start: int, stop: int) -> np.ndarray:
-    """The rows start … stop - 1, counted from start, in the order of blocks that are shuffled each for itself: int64.
+def places(seed: int, epoch: int, blocks: np.ndarray, block_rows: int, rows: int) -> np.ndarray:
+    """The rows of some blocks, counted from 0, in the order of blocks that are shuffled each for itself: int64.
 
     As for `deal`.
     """
-    order = np.empty(stop - start, np.int64)
-    for block, row in enumerate(range(start, stop, block_rows), first_block):
-        rows = min(block_rows, stop - row)
-        own = np.argsort(_stream(seed, epoch, block).random_raw(rows), kind="stable")
-        order[row - start : row - start + rows] = row - start + own
+    order = np.empty(rows, np.int64)
+    for row, block in zip(range(0, rows, block_rows), blocks.tolist(), strict=True):
+        count = min(block_rows, rows - row)
+        own = np.argsort(_stream(seed, epoch, block).random_raw(count), kind="stable")
+        order[row : row + count] = row + own
     return order
 
 
-def deal(seed: int, epoch: int, first_block: int, block_rows: int, start: int, stop: int, parts: int) -> np.ndarray:
-    """The part (0 … parts - 1) of each of the rows start … stop - 1, shape (stop - start,), int64.
+def deal(seed: int, epoch: int, blocks: np.ndarray, block_rows: int, rows: int, parts: int) -> np.ndarray:
+    """The part (0 … parts - 1) of each of the rows of some blocks, (rows,) int64.
 
-    The rows must be whole blocks, the first of which is `first_block`. Only `random_raw` of the generator
-    and a stable sort are used, so that the choice does not change with the version of numpy.
+    blocks : their numbers, ascending, (m,) int64; all but the last have `block_rows` rows. Only `random_raw` of the
+    generator and a stable sort are used, so that the choice does not change with the version of numpy.
     """
-    part = np.empty(stop - start, np.int64)
+    part = np.empty(rows, np.int64)
     # Which part comes first is drawn too: else small blocks would always feed the same parts.
     rotation = int(_stream(seed, epoch, _LAST).random_raw() % parts)
-    order = places(seed, epoch, first_block, block_rows, start, stop)
-    part[order] = (start + rotation + np.arange(stop - start)) % parts
+    order = places(seed, epoch, blocks, block_rows, rows)
+    number = (blocks[:, None] * block_rows + np.arange(block_rows)).reshape(-1)[:rows]
+    part[order] = (number + rotation) % parts
     return part

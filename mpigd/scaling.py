@@ -79,14 +79,14 @@ def measure(comm: Comm, data: Dataset, centre: bool, standardize: bool = True) -
     zero, one = np.zeros(d), np.ones(d)
     blocks = -(-data.header.n // data.slice.block)
     some = data.part_of_blocks(0, max(min(blocks // LEAST_BLOCKS, MOST_SHARES), 1)).slice
-    mean, square = _moments(comm, some, zero)
+    mean, square = _moments(comm, some, zero, data.streams)
     if not centre and not standardize:
         if not square.all():  # rare ones may be elsewhere
-            _, square = _moments(comm, data.slice, zero)
+            _, square = _moments(comm, data.slice, zero, data.streams)
         magnitude = np.sqrt(square)
         return Scaling(zero, one, magnitude, _positive(magnitude))
     for _ in range(2):
-        error, square = _moments(comm, data.slice, mean)
+        error, square = _moments(comm, data.slice, mean, data.streams)
         variance = np.maximum(square - error * error, 0.0)
         # The variance of a constant column is not exactly zero where its mean was rounded.
         rounding = 4.0 * np.finfo(np.float64).eps * np.abs(mean)
@@ -112,10 +112,12 @@ def moments_of(comm: Comm, rows: kernels.Slice, values: np.ndarray) -> tuple[np.
     return mean, np.sqrt(np.maximum(square - mean * mean, 0.0))
 
 
-def _moments(comm: Comm, rows: kernels.Slice, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _moments(
+    comm: Comm, rows: kernels.Slice, shift: np.ndarray, streams: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Weighted means of deviations from shift (d,) and of their squares; zeros where no row counts."""
     d = len(shift)
-    with comm.agreement() if rows.streams else nullcontext():
+    with comm.agreement() if streams else nullcontext():
         total = rows.column_moments(shift)
     sums = comm.sum_exactly(total, "moments")
     sums /= sums[-1] if sums[-1] > 0.0 else 1.0

@@ -6,8 +6,11 @@ ranks. Every block gives its even part, and of every class where that is asked f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
+from operator import itemgetter
 
 import numpy as np
 
@@ -54,21 +57,24 @@ class Split:
         return {NAMES[role]: role for role in (VALIDATION, TEST) if counts[role]}
 
 
-def by_file(data: Dataset, counts: tuple[int, int, int]) -> np.ndarray:
+def by_file(data: Dataset, counts: Sequence[int]) -> np.ndarray:
     """Roles of files: so many of the first are to train, then to validate, then to test. Not a collective."""
     kinds = np.repeat(np.arange(3, dtype=np.int8), counts)
     rows = [(file.start, kind) for file, kind in zip(data.header.files, kinds, strict=True)]
     starts = np.array([start for start, _ in rows])
-    return kinds[np.searchsorted(starts, np.arange(data.start, data.stop), side="right") - 1]
+    return kinds[np.searchsorted(starts, data.numbers, side="right") - 1]
 
 
 def by_dataset(comm: Comm, data: Dataset, name: str) -> np.ndarray:
     """Roles that a dataset (n,) gives: 0 to train, 1 to validate, 2 to test. A collective."""
     with comm.agreement(), Reader(data.header) as reader:
-        values = reader.rows(name, data.start, data.stop, np.float64).reshape(data.rows, -1)
-        bad: np.ndarray = np.logical_not(np.isin(values, (TRAIN, VALIDATION, TEST)))
-        refuse(bad, data.header, name, data.start, "is not 0 (train), 1 (validation) or 2 (test)")
-    return values[:, 0].astype(np.int8)
+        roles = []
+        for start, stop in data.runs:
+            values = reader.rows(name, start, stop, np.float64).reshape(stop - start, -1)
+            bad: np.ndarray = np.logical_not(np.isin(values, (TRAIN, VALIDATION, TEST)))
+            refuse(bad, data.header, name, start, "is not 0 (train), 1 (validation) or 2 (test)")
+            roles.append(values[:, 0].astype(np.int8))
+    return np.concatenate(roles)
 
 
 def by_share(
@@ -80,14 +86,18 @@ def by_share(
     if stratify and (not len(data.classes) or count > MOST_STRATA):
         wrong = f"{data.header.label}: --stratify needs classes, at most {MOST_STRATA} of them"
         raise same_everywhere(DataError(wrong))
-    own = np.bincount(strata, minlength=count)
-    before = comm.each(own)[: comm.rank].sum(axis=0)  # rows of each class on lower ranks
-    block = data.header.block
-    order = places(seed, EPOCH, data.start // block, block, data.start, data.stop)
+    order = places(seed, EPOCH, data.blocks, data.header.block, data.rows)
     place = np.empty(data.rows, np.int64)  # of each row among those of its class
-    for stratum in range(count):
-        members = order[strata[order] == stratum]
-        place[members] = before[stratum] + np.arange(len(members))
+    ends = np.cumsum([0, *(stop - start for start, stop in data.runs)])
+    of_runs = np.split(order, ends[1:-1])
+    own = [(run, np.bincount(strata[some], minlength=count)) for run, some in zip(data.runs, of_runs, strict=True)]
+    before, total = {}, np.zeros(count, np.int64)  # rows of each class before each run, on whatever rank that is
+    for run, counts in sorted(chain.from_iterable(comm.gather(own)), key=itemgetter(0)):
+        before[run], total = total, total + counts
+    for run, some in zip(data.runs, of_runs, strict=True):
+        for stratum in range(count):
+            members = some[strata[some] == stratum]
+            place[members] = before[run][stratum] + np.arange(len(members))
     of_test, of_both = (Fraction(share).limit_denominator(FINEST) for share in (test, test + validation))
     held, number = _drawn(place, of_both)
     roles = np.zeros(data.rows, np.int8)

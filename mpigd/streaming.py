@@ -1,23 +1,22 @@
 """Slices that do not fit in memory: X is read anew for every pass, the next blocks while the present ones are computed.
 
-A streamed slice is a sequence of slices in memory, of which two are alive at a time. Sums of blocks are exact, so what
-they give together has the bits that the whole would have given.
+A streamed slice is a sequence of slices in memory, of which two are alive at a time.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import mpigd_kernels as kernels
 import numpy as np
-from mpigd_kernels import exact
 
 from mpigd.errors import DataError
 from mpigd.fingerprint import Hasher
+from mpigd.parted import PartedSlice
 from mpigd.reader import ahead
 from mpigd.reading import Fields, Rows
 from mpigd.storage import Header
@@ -81,7 +80,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class StreamedSlice(kernels.Slice):
+class StreamedSlice(PartedSlice):
     """Rows of which X is read when it is needed.
 
     parts : where from.  template : a slice of the same kind without rows.  columns : those that are wanted, or None.
@@ -93,46 +92,18 @@ class StreamedSlice(kernels.Slice):
     memory: int
     columns: np.ndarray | None = None
 
-    KERNELS: ClassVar = {}
     streams: ClassVar[bool] = True
-
-    @property
-    def d(self) -> int:
-        """Number of columns."""
-        return self.template.d
-
-    @property
-    def _x(self) -> tuple[np.ndarray, ...]:
-        return self.template._x
-
-    def _right_rows(self, residuals: int) -> int:
-        raise NotImplementedError("scratch belongs to the parts")
-
-    @property
-    def _squares_rows(self) -> int:
-        raise NotImplementedError("scratch belongs to the parts")
-
-    def _moments_scratch(self) -> tuple[np.ndarray, ...]:
-        raise NotImplementedError("scratch belongs to the parts")
 
     def _like(self) -> kernels.Slice:
         """The template in the types of this slice."""
         none = self.y[:0], self.weight[:0], self.offset[:0]
         return replace(self.template, y=none[0], weight=none[1], offset=none[2], computing=self.computing)
 
-    def load(self, operation: str, *stages: kernels.Kernel, predictors: int = 1) -> None:
-        """See `Slice.load`."""
-        self._like().load(operation, *stages, predictors=predictors)
-
-    def load_gradient(self, stage: kernels.Kernel, outputs: int) -> None:
-        """See `Slice.load_gradient`."""
-        self._like().load_gradient(stage, outputs)
-
     def load_gather(self) -> None:
         """Nothing: rows are gathered by reading them."""
 
     def in_memory(self) -> Iterator[tuple[int, int, kernels.Slice]]:
-        """The slices that this one is made of: first tile, the one after the last, the slice."""
+        """See `PartedSlice.in_memory`."""
         per_block = self.block // self.rows
         for first, last, fields in self.parts.read(self.picked):
             a, b = first * per_block, min(last * per_block, len(self.y))
@@ -148,52 +119,7 @@ class StreamedSlice(kernels.Slice):
             )
             if self.columns is not None:
                 own = own.columns_only(self.columns)
-            if self.picked is not None:
-                picked = self.picked[(self.picked >= first) & (self.picked < last)] - first
-                own = replace(own, picked=picked)
-            yield a, b, own
-
-    def value(self, at: kernels.At) -> np.ndarray:
-        """See `Slice.value`."""
-        return self._merged(lambda own, a, b: own.value(at))
-
-    def value_gradient(
-        self, at: kernels.At, curvature: np.ndarray | None = None, shifts: np.ndarray | None = None
-    ) -> np.ndarray:
-        """See `Slice.value_gradient`."""
-
-        def some(own: kernels.Slice, a: int, b: int) -> np.ndarray:
-            return own.value_gradient(at, None if curvature is None else curvature[a:b], shifts)
-
-        return self._merged(some)
-
-    def hessian_product(
-        self, at: kernels.At, direction: np.ndarray, intercept: np.ndarray, curvature: np.ndarray | None = None
-    ) -> np.ndarray:
-        """See `Slice.hessian_product`."""
-
-        def some(own: kernels.Slice, a: int, b: int) -> np.ndarray:
-            return own.hessian_product(at, direction, intercept, None if curvature is None else curvature[a:b])
-
-        return self._merged(some)
-
-    def second_order(self, at: kernels.At, shifts: np.ndarray | None = None) -> np.ndarray:
-        """See `Slice.second_order`."""
-        return self._merged(lambda own, a, b: own.second_order(at, shifts))
-
-    def column_moments(self, shift: np.ndarray) -> np.ndarray:
-        """See `Slice.column_moments`."""
-        return self._merged(lambda own, a, b: own.column_moments(shift))
-
-    def linear_predictor(self, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
-        """See `Slice.linear_predictor`."""
-        eta = [own.linear_predictor(coef, intercept) for _, _, own in self.in_memory()]
-        return np.concatenate([np.zeros((0, coef.shape[1])), *eta])
-
-    def row_norms(self, mean: np.ndarray, scale: np.ndarray) -> Iterator[np.ndarray]:
-        """See `Slice.row_norms`."""
-        for _, _, own in self.in_memory():
-            yield from own.row_norms(mean, scale)
+            yield a, b, replace(own, picked=self._blocks(a, b))
 
     def gather(self, picked: np.ndarray) -> kernels.Slice:
         """See `Slice.gather`: only the rows that are picked are read."""
@@ -220,16 +146,6 @@ class StreamedSlice(kernels.Slice):
         if self.n * len(picked) * self._x[0].itemsize > COPY_SHARE * self.memory or self.picked is not None:
             return some
         return _together(some)
-
-    def _merged(self, each: Callable[[kernels.Slice, int, int], np.ndarray]) -> np.ndarray:
-        total: np.ndarray | None = None
-        for a, b, own in self.in_memory():
-            found = each(own, a, b)
-            if total is None:
-                total = found
-            else:
-                exact.merge(found, total)
-        return each(self._like(), 0, 0) if total is None else total
 
 
 def _together(some: StreamedSlice) -> kernels.Slice:
@@ -296,6 +212,12 @@ def room_for_rows(header: Header, rows: int, memory: int, taken: int | None = No
             "give more, or use more ranks"
         )
     return Room(left, header.bytes * rows // header.n, block)
+
+
+def scant_room(header: Header, rows: int) -> Room:
+    """Room for what is taken over of a rank that died, where memory is used up: a block at a time."""
+    block = max(header.bytes // max(-(-header.n // header.block), 1), 1)
+    return Room(2 * block, header.bytes * rows // header.n, block)
 
 
 def check_memory(header: Header, rows: int) -> None:

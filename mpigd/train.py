@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import mpigd_kernels as kernels
 import numpy as np
 
-from mpigd.comm import Comm
+from mpigd.comm import Comm, Member
 from mpigd.dataset import Dataset
-from mpigd.errors import DataError
-from mpigd.history import CONVERGED, Record, Stopping, divergence
+from mpigd.errors import DataError, LostError, MpigdError, RanksLost, StoppedError, complain, same_everywhere
+from mpigd.fitting import Fitting, Progress, arrays_of
+from mpigd.history import CONVERGED, Record, Stopping
+from mpigd.keeper import Keeper
 from mpigd.model import Model
 from mpigd.objective import Objective
 from mpigd.options import Train
 from mpigd.predict import check_columns, load, score
-from mpigd.problem import check_loss, check_solver, make_objective, make_solver, read_split
-from mpigd.replicated import falling
+from mpigd.problem import check_loss, check_solver, make_objective, make_solver, read_split, take_over_split
 from mpigd.rundir import RunDirectory
-from mpigd.solvers import ON_A_PART, Newton, State
-from mpigd.solvers.base import Solver
-from mpigd.solvers.choice import LBFGS_STEPS, NEWTON_STEPS
+from mpigd.solvers import ON_A_PART, State
+from mpigd.splits import Split
+from mpigd.watch import Watch, why
 
 # Called with what is known at a step and an estimate of the fraction of the fit that is done.
 Observer = Callable[[Record, float], None]
@@ -36,18 +35,20 @@ SEPARATED = (
     "the columns tell the classes apart without error: without a penalty there is no minimum, and coefficients grow as "
     "--tol falls; use --l2"
 )
-NEAR = 1e-3  # tolerance on a part of the rows, whose minimum is not that of all anyway
-ALIKE = 0.25  # by how much the loss of the null model may differ between a part and all rows
+# A rank is slow whose computing took so many times that of the median rank, and so many seconds more.
+SLOW, SLOW_SECONDS = 2.0, 1.0
+FIRST_LOOK = 16  # moves before ranks are compared, and again each time that there are twice as many
 
 
 @dataclass(frozen=True)
 class Fit:
     """A model and how it came about; the same on all ranks.
 
-    times : the maximum over ranks.  run_dir : where it was written; known to rank 0 alone.
+    times : the maximum over ranks.  run_dir : where it was written.
     solver : its name.  why : why it was chosen, empty if it was asked for.
     note : what a user should know of the answer; empty if nothing.
     scores : metrics on rows that were held out, by name.
+    lost : ranks that died on the way.  slow : ranks that were.
     """
 
     model: Model
@@ -62,6 +63,8 @@ class Fit:
     note: str = ""
     run_dir: str = ""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ()
 
     @property
     def nonzero(self) -> int:
@@ -89,6 +92,8 @@ class Fit:
             "ranks": self.ranks,
             "model_fingerprint": self.model.fingerprint,
             "data_fingerprint": self.data_fingerprint,
+            **({"lost": list(self.lost)} if self.lost else {}),
+            **({"slow": list(self.slow)} if self.slow else {}),
             **({"scores": self.scores} if self.scores else {}),
             **self.times,
             **({"run_dir": self.run_dir} if self.run_dir else {}),
@@ -96,118 +101,263 @@ class Fit:
 
 
 def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
-    """Read, fit, write the run directory. Observers are called on the ranks that pass them."""
+    """Read, fit, write the run directory; go on where ranks die. Observers are called on rank 0."""
     begin = time.perf_counter()
-    directory = RunDirectory(options.run_dir, "train") if comm.rank == 0 else None
     with comm.agreement():
         check_loss(options)
         check_solver(options)
-        if directory:
-            directory.check()
+        if comm.rank == 0:
             note_cores(options.threads)
-    split = read_split(comm, options)
-    scored = {name: split.part(role) for name, role in split.roles_with_rows(comm).items()}
-    return fit_into(comm, split.train, options, directory, observers, begin, scored)
+    path = comm.share(options.run_dir or RunDirectory.usual("train"))
+    keeper = Keeper(comm, options, path)
+    keeper.look()
+    training = Training(comm, options, observers, begin, keeper)
+    with Watch(comm, path, options.stall_timeout, keeper.goes_on, lambda: keeper.save_now(training)) as watch:
+        watch.deadline = keeper.deadline
+        try:
+            return training.survive()
+        except MpigdError as error:
+            keeper.end_badly(error)
+            raise
 
 
-def fit_into(
-    comm: Comm,
-    data: Dataset,
-    options: Train,
-    directory: RunDirectory | None,
-    observers: Sequence[Observer] = (),
-    begin: float | None = None,
-    scored: Mapping[str, Dataset] = MappingProxyType({}),
-) -> Fit:
-    """Fit a slice that has been read and write the run directory, which rank 0 alone passes.
-
-    scored : slices to score the model on, by name.
-    """
-    with comm.agreement():
-        make_solver(options, data)  # before anything is written
-        if directory:
-            directory.create(options.to_dict(), comm.size)
-            observers = [directory.record, *observers]
-    try:
-        fitted = fit(comm, data, options, observers, begin)
-    finally:
-        if directory:
-            directory.close()
-    fitted = replace(fitted, scores={name: score(comm, fitted.model, some) for name, some in scored.items()})
-    fitted.model.result.update(fitted.summary())
-    with comm.agreement():
-        if directory:
-            directory.save(fitted.model)
-            fitted = replace(fitted, run_dir=str(directory.path))
-    return fitted
+def fit_into(comm: Comm, data: Dataset, options: Train, path: Path, observers: Sequence[Observer] = ()) -> Fit:
+    """Fit a slice that has been read and write the run directory. A collective."""
+    return Training(comm, options, observers, None, Keeper(comm, options, path), data).go_on()
 
 
-@np.errstate(over="ignore", invalid="ignore")  # overflow is what divergence looks like, and is reported as such
 def fit(
     comm: Comm, data: Dataset, options: Train, observers: Sequence[Observer] = (), begin: float | None = None
 ) -> Fit:
     """Fit a slice that has been read. A collective; writes nothing. begin : perf_counter() at the job's start."""
-    begin = time.perf_counter() - data.read_seconds if begin is None else begin
-    comm_seconds = comm.seconds
-    fingerprint = data.fingerprint(comm)
-    objective = make_objective(comm, data, options)
-    with comm.agreement():
-        solver, name, why = make_solver(options, data)
+    return Training(comm, options, observers, begin, None, data).go_on()
 
-    def seconds() -> dict[str, float]:
+
+class Training:
+    """A fit on its way, as this rank sees it.
+
+    Whatever it has reached, `go_on` goes on from there. Where a rank dies, which may be anywhere, `recover` first brings
+    all that are left to the same point.
+    """
+
+    def __init__(
+        self,
+        comm: Comm,
+        options: Train,
+        observers: Sequence[Observer],
+        begin: float | None,
+        keeper: Keeper | None,
+        data: Dataset | None = None,
+    ) -> None:
+        self.comm, self.options, self.keeper = comm, options, keeper
+        self._observers = observers
+        self._begin, self._seconds_before = begin, comm.seconds
+        self.split = None if data is None else Split(data)
+        self.fingerprint = ""
+        self.fitting: Fitting | None = None
+        self.solver = self.why = ""
+        self.at: Progress | None = None
+        self.records: list[Record] = []
+        self.lost: list[Member] = []
+        self.slow: dict[int, str] = {}
+        if keeper and keeper.resumed:
+            self.at, self.records = keeper.resumed.at, list(keeper.resumed.records)
+            self.fingerprint = keeper.resumed.fingerprint
+            self._begin = None if begin is None else begin - self.records[-1].seconds
+
+    def survive(self) -> Fit:
+        """Go on to the end, whoever dies."""
+        whole = True
+        while True:
+            try:
+                if not whole:
+                    self.recover()
+                return self.go_on()
+            except RanksLost:
+                if not self.comm.survives:
+                    raise
+                whole = False
+
+    @np.errstate(over="ignore", invalid="ignore")  # overflow is what divergence looks like, and is reported as such
+    def go_on(self) -> Fit:
+        """Read, fit and write, from where it is. A collective."""
+        if self.split is None:
+            self.split = read_split(self.comm, self.options)
+        if self.fitting is None:
+            self.prepare(self.split.train)
+        assert self.fitting is not None
+        if self.at is None:
+            self.arrive(self.fitting.begin())
+        while self.at is not None and not self.at.ended:
+            if self.comm.heard:
+                self._stop()
+            self.arrive(self.fitting.move(self.at))
+            if self.at.count >= FIRST_LOOK and self.at.count & (self.at.count - 1) == 0:
+                self._find_slow()
+        return self._outcome()
+
+    def recover(self) -> None:
+        """Agree with those that are left on where the fit is, and take over what the dead had. A collective."""
+        comm = self.comm
+        comm.heard = 0
+        lost = comm.repair()
+        self.lost += lost
+        count = -1 if self.at is None else self.at.count
+        each = comm.gather((self.split is not None, self.fitting is not None, count))
+        if self.keeper:
+            self.keeper.adopt(self, lost)
+        counts = [count for *_, count in each]
+        if min(counts) < max(counts):  # a move was made by some: all others are given what came of it
+            ahead = comm.share(self.at, root=counts.index(max(counts)))
+            if count < max(counts) and ahead is not None:
+                self.arrive(ahead)
+        self._check_left()
+        if not any(has_read for has_read, *_ in each):
+            self.split = self.fitting = None
+            return
+        self.split = take_over_split(comm, self.options, self.split)
+        if all(prepared for _, prepared, _ in each) and self.fitting is not None:
+            self._check_data(self.split.train)
+            self.fitting = self.fitting.on(self.fitting.objective.on(self.split.train))
+        else:
+            self.fitting = None
+
+    def _check_left(self) -> None:
+        """Raise LostError on all ranks where they are not to go on."""
+        options, size = self.options, self.comm.size
+        if options.on_failure == "continue" and size >= options.min_ranks:
+            return
+        asked = f"--min-ranks {options.min_ranks}" if options.on_failure == "continue" else "--on-failure stop"
+        message = f"{', '.join(map(str, self.lost))} died, and {size} rank(s) are left ({asked})"
+        raise same_everywhere(LostError(self._with_checkpoint(message)))
+
+    def _stop(self) -> None:
+        """Stop as ranks have asked for in the last sum."""
+        assert self.at is not None
+        message = f"stopped after step {self.at.overall.step}: {why(self.comm.heard)}"
+        raise same_everywhere(StoppedError(self._with_checkpoint(message)))
+
+    def _with_checkpoint(self, message: str) -> str:
+        """Write a checkpoint, if anything is to be kept; a message that says where to go on, on rank 0."""
+        with self.comm.agreement():
+            if self.keeper and self.comm.rank == 0:
+                path = self.keeper.save(self)
+                where = f"go on with --resume --run-dir {self.keeper.path} ({path.name})" if path else "no checkpoint"
+                message = f"{message}; {where}"
+        return message
+
+    def prepare(self, data: Dataset) -> None:
+        """The objective and the solver. A collective."""
+        comm, options = self.comm, self.options
+        self._check_data(data)
+        objective = make_objective(comm, data, options)
+        with comm.agreement():
+            solver, name, why = make_solver(options, data)
+        stopping = Stopping(options.tol, options.tol_objective, options.max_passes, objective.null.rounding)
+        theta = None if options.init is None else initial_theta(comm, options.init, data, objective)
+        seed = options.seed if name in ON_A_PART and options.path == 1 else None
+        if self.keeper:
+            self.keeper.create(self.records)
+        self.solver, self.why = name, why
+        self.fitting = Fitting(objective, solver, stopping, seed, options.path, theta)
+
+    def _check_data(self, data: Dataset) -> None:
+        """Raise DataError where rows are not those that the fit began with. A collective."""
+        found, begun = data.fingerprint(self.comm), self.fingerprint
+        if begun and found != begun:
+            raise same_everywhere(
+                DataError(
+                    f"{data.header.label}: its rows are not those that the fit began with (fingerprint {found}, then "
+                    f"{begun}): the file, or the way in which rows are divided, has changed; begin anew without --resume"
+                )
+            )
+        self.fingerprint = found
+
+    def arrive(self, at: Progress) -> None:
+        """The fit has come this far. Not a collective."""
+        self.at = at
+        if at.state.fresh and self.fitting is not None:
+            state = at.overall
+            record = Record(state.step, state.passes, state.value, state.gradient_norm, **self._times())
+            self.records.append(record)
+            observers = [*self._observers, self.keeper.record] if self.keeper else self._observers
+            for observer in observers:
+                observer(record, self.fitting.fraction(at))
+        if self.keeper:
+            self.keeper.offer(self)
+
+    def _times(self) -> dict[str, float]:
+        """Seconds of this rank so far."""
+        read_seconds = self.split.data.read_seconds if self.split else 0.0
+        if self._begin is None:
+            self._begin = time.perf_counter() - read_seconds
         return {
-            "seconds": time.perf_counter() - begin,
-            "read_seconds": data.read_seconds,
-            "compute_seconds": objective.compute_seconds,
-            "comm_seconds": comm.seconds - comm_seconds,
+            "seconds": time.perf_counter() - self._begin,
+            "read_seconds": read_seconds,
+            "compute_seconds": self.fitting.objective.compute_seconds if self.fitting else 0.0,
+            "comm_seconds": self.comm.seconds - self._seconds_before,
         }
 
-    def observe(state: State, fraction: float) -> None:
-        record = Record(state.step, state.passes, state.value, state.gradient_norm, **seconds())
-        for observer in observers:
-            observer(record, fraction)
+    def _find_slow(self) -> None:
+        """Note ranks whose computing takes much longer than that of the median rank. A collective."""
+        seconds = self.comm.each(np.array([self._times()["compute_seconds"]]))[:, 0]
+        usual = float(np.median(seconds))
+        for rank in np.flatnonzero((seconds > SLOW * usual) & (seconds > usual + SLOW_SECONDS)).tolist():
+            who = str(self.comm.members[rank]) if self.comm.members else f"rank {rank}"
+            if rank not in self.slow and self.keeper:
+                self.keeper.event("slow rank", who=who, seconds=float(seconds[rank]), median=usual)
+            self.slow[rank] = f"{who} computed for {seconds[rank]:.1f} s, the median rank for {usual:.1f} s"
 
-    stopping = Stopping(options.tol, options.tol_objective, options.max_passes, objective.null.rounding)
-    if options.init is not None:
-        first, state = begin_at(comm, solver, objective, initial_theta(comm, options.init, data, objective))
-    else:
-        on_a_part = name in ON_A_PART and options.path == 1
-        first, state = begin_fit(comm, solver, objective, options.seed if on_a_part else None)
-    along: list[Along] = []
-    if options.path > 1:
-        state, reason, along = follow(comm, solver, objective, first, state, stopping, observe, options.path)
-    else:
-        state, reason = descend(comm, solver, objective, first, state, stopping, observe)
-    measured = seconds()
-    coef, intercept = objective.coefficients(state.theta)
-    loss, scaling = kernels.LOSSES[options.loss], objective.scaling
-    several = loss.target == "classes" or coef.shape[1] > 1
-    model = Model(
-        coef=coef if several else coef[:, 0],
-        intercept=intercept if several else intercept[0],
-        loss=loss,
-        feature_names=data.header.feature_names,
-        classes=data.classes,
-        config=options.to_dict(),
-        fit={"theta": state.theta, "gradient": state.gradient, "mean": scaling.mean, "scale": scaling.scale},
-        path=arrays_of(along, several),
-    )
-    times = dict(zip(measured, comm.max(np.array(list(measured.values()))).tolist(), strict=True))
-    note = SEPARATED if is_separated(data, objective, first, state) else ""
-    fitted = Fit(model, state, reason, comm.size, objective.n, fingerprint, times, name, why, note)
-    model.result.update(fitted.summary())
-    return fitted
+    def _outcome(self) -> Fit:
+        """The model, its scores, and what is kept of them. A collective."""
+        assert self.at is not None and self.fitting is not None and self.split is not None
+        comm, options, at, objective = self.comm, self.options, self.at, self.fitting.objective
+        data, state, measured = self.split.train, self.at.overall, self._times()
+        self._find_slow()
+        coef, intercept = objective.coefficients(state.theta)
+        loss, scaling = kernels.LOSSES[options.loss], objective.scaling
+        several = loss.target == "classes" or coef.shape[1] > 1
+        model = Model(
+            coef=coef if several else coef[:, 0],
+            intercept=intercept if several else intercept[0],
+            loss=loss,
+            feature_names=data.header.feature_names,
+            classes=data.classes,
+            config=options.to_dict(),
+            fit={"theta": state.theta, "gradient": state.gradient, "mean": scaling.mean, "scale": scaling.scale},
+            path=arrays_of(at.along, several),
+        )
+        times = dict(zip(measured, comm.max(np.array(list(measured.values()))).tolist(), strict=True))
+        fitted = Fit(
+            model,
+            state,
+            at.reason,
+            comm.size,
+            objective.n,
+            self.fingerprint,
+            times,
+            self.solver,
+            self.why,
+            note=SEPARATED if is_separated(data, objective, at.first, state) else "",
+            run_dir=str(self.keeper.path) if self.keeper else "",
+            lost=tuple(map(str, self.lost)),
+            slow=tuple(self.slow[rank] for rank in sorted(self.slow)),
+        )
+        scored = {name: self.split.part(role) for name, role in self.split.roles_with_rows(comm).items()}
+        fitted = replace(fitted, scores={name: score(comm, model, some) for name, some in scored.items()})
+        model.result.update(fitted.summary())
+        if self.keeper:
+            self.keeper.complete(model, self.records)
+        return fitted
 
 
 def note_cores(threads: int) -> None:
     """Say on standard error where threads will have to share cores: launchers bind ranks to one unless told."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if threads > cores:
-        print(
-            f"mpigd: note: --threads {threads}, but rank 0 may use {cores} core(s) only; "
-            f"mpirun --map-by slot:PE={threads} gives each rank as many",
-            file=sys.stderr,
-            flush=True,
+        complain(
+            f"note: --threads {threads}, but rank 0 may use {cores} core(s) only; "
+            f"mpirun --map-by slot:PE={threads} gives each rank as many"
         )
 
 
@@ -230,128 +380,3 @@ def initial_theta(comm: Comm, path: Path, data: Dataset, objective: Objective) -
                 "use a model with the same kind of loss and the same classes"
             )
     return theta
-
-
-def begin_at(comm: Comm, solver: Solver, objective: Objective, theta: np.ndarray) -> tuple[State, State]:
-    """The state of the null model, which tolerances refer to, and the one at theta, if that is better. A collective."""
-    first = solver.init(objective, objective.null_theta)
-    state = solver.init(objective, theta)
-    return first, better(first, state)
-
-
-def better(a: State, b: State) -> State:
-    """Of two states at the start the one with the lower value, which has cost the passes of both."""
-    passes, setup_passes = a.passes + b.passes, a.setup_passes + b.setup_passes
-    return replace(b if b.value < a.value else a, passes=passes, setup_passes=setup_passes)
-
-
-def begin_fit(comm: Comm, solver: Solver, objective: Objective, seed: int | None) -> tuple[State, State]:
-    """The state of the null model, which tolerances refer to, and the one to begin with. A collective.
-
-    seed : where it is given and there are rows enough, the fit begins at the minimum of a part of the blocks, roughly.
-    The value of the first state is then that of all rows, which takes no pass; the gradient, which would take one, is
-    that of the part. Passes over it count by its share.
-    """
-    cost, null = objective.cost, objective.null_theta
-    one_in = cost.begins_on
-    part = objective if seed is None else objective.part(one_in, seed)
-    if part is objective:
-        first = solver.init(objective, null)
-        return first, first
-    by_newton = cost.outputs == 1 and NEWTON_STEPS * (cost.hessian + cost.factor) <= LBFGS_STEPS * cost.gradient
-    on_part: Any = Newton() if by_newton else solver
-    begin, value = on_part.init(part, null), objective.null_value()
-    passes = begin.passes / one_in
-    size = max(abs(value), objective.null.size if objective.null.cancels else 0.0)
-    if abs(begin.value - value) <= ALIKE * size:
-        stopping = Stopping(NEAR, 0.0, 20.0, objective.null.rounding)
-        near, _ = descend(comm, on_part, part, begin, begin, stopping, lambda state, fraction: None)
-        state = solver.init(objective, near.theta)
-        passes = state.passes + near.passes / one_in
-        if state.value < value:
-            return replace(begin, value=value), replace(state, passes=passes)
-    first = solver.init(objective, null)  # the part is not like the rest
-    return first, replace(first, passes=passes + first.passes)
-
-
-def descend(
-    comm: Comm,
-    solver: Solver,
-    objective: Objective,
-    first: State,
-    state: State,
-    stopping: Stopping,
-    observe: Callable[[State, float], None],
-) -> tuple[State, str]:
-    """Step until it is time to stop; returns the last state and the reason.
-
-    first : the state of the null model.  state : where to begin.
-    """
-    last, size = state, objective.null.size
-    while True:
-        if error := divergence(first, state, size):
-            with comm.agreement():
-                raise error
-        reason = stopping.reason(first, last, state)
-        if state.fresh:
-            observe(state, 1.0 if reason else stopping.fraction(first, state))
-            last = state
-        if reason:
-            return state, reason
-        state = solver.step(objective, state)
-
-
-class Along(NamedTuple):
-    """One fit of those along a path of penalties, whose strength is relative to the penalty asked for."""
-
-    strength: float
-    objective: float
-    passes: float
-    converged: bool
-    coef: np.ndarray
-    intercept: np.ndarray
-
-
-def arrays_of(along: Sequence[Along], several: bool) -> dict[str, np.ndarray]:
-    """As arrays with one row for each fit; coef (m, d) and intercept (m,), or with outputs last."""
-    arrays = {name: np.array(values) for name, values in zip(Along._fields, zip(*along, strict=True), strict=False)}
-    if along and not several:
-        arrays.update(coef=arrays["coef"][:, :, 0], intercept=arrays["intercept"][:, 0])
-    return arrays
-
-
-def follow(
-    comm: Comm,
-    solver: Solver,
-    objective: Objective,
-    first: State,
-    state: State,
-    stopping: Stopping,
-    observe: Callable[[State, float], None],
-    count: int,
-) -> tuple[State, str, list[Along]]:
-    """Fit for `count` strengths of the penalty, from where it leaves nothing down to the one asked for.
-
-    They fall evenly in the logarithm; each fit begins where the one before has ended. Steps and passes go on counting,
-    and the budget of passes is for each. Tolerances refer to the gradient of the null model with the penalty asked for:
-    with the strongest it would be zero.
-    """
-    along: list[Along] = []
-    reason, steps, passes, setup_passes = "", 0, state.passes, state.setup_passes
-    slope, penalty = getattr(first, "slope", first.gradient), objective.penalty
-    for k, strength in enumerate(falling(penalty.strongest(slope), count)):
-        some = objective.with_penalty(penalty.times(strength))
-        null = replace(first, value=first.value + (strength - 1.0) * penalty.total(first.theta))
-        begin = solver.init(some, state.theta)
-        if begin.value > null.value:  # as of a model to begin at, or where the penalty was weaker
-            begin = better(begin, solver.init(some, first.theta))
-        setup_passes += begin.setup_passes
-
-        def note(at: State, fraction: float, k: int = k, steps: int = steps, passes: float = passes) -> None:
-            observe(replace(at, step=steps + at.step, passes=passes + at.passes), (k + fraction) / count)
-
-        state, reason = descend(comm, solver, some, null, begin, stopping, note)
-        found = objective.coefficients(state.theta)
-        along.append(Along(strength, state.value, state.passes, CONVERGED[reason], *found))
-        steps, passes = steps + state.step, passes + state.passes
-    return replace(state, step=steps, passes=passes, setup_passes=setup_passes), reason, along

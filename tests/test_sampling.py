@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpigd_kernels import exact
 
+from mpigd.ownership import blocks_of
 from mpigd.reader import owned_rows
 from mpigd.sampling import deal, pick
 from mpigd.storage import block_rows
 
 
 def deal_all(n: int, parts: int, seed: int = 0, epoch: int = 0) -> np.ndarray:
-    return deal(seed, epoch, 0, block_rows(n), 0, n, parts)
+    return deal(seed, epoch, blocks_of(0, n, block_rows(n)), block_rows(n), n, parts)
 
 
 @given(n=st.integers(1, 20_000), size=st.integers(1, 600))
@@ -41,7 +42,7 @@ def test_parts_have_equal_sizes(n: int, parts: int, seed: int, epoch: int) -> No
 def test_ranks_find_the_same_parts_alone(n: int, parts: int, size: int, seed: int) -> None:
     rows = block_rows(n)
     pieces = [
-        deal(seed, 3, start // rows, rows, start, stop, parts)
+        deal(seed, 3, blocks_of(start, stop, rows), rows, stop - start, parts)
         for start, stop in (owned_rows(n, rows, size, rank) for rank in range(size))
     ]
     np.testing.assert_array_equal(np.concatenate(pieces), deal_all(n, parts, seed, 3))
@@ -51,15 +52,15 @@ def test_ranks_find_the_same_parts_alone(n: int, parts: int, size: int, seed: in
 def test_every_rank_has_an_even_share_of_every_part(n: int, parts: int, size: int, seed: int) -> None:
     rows = block_rows(n)
     for start, stop in (owned_rows(n, rows, size, rank) for rank in range(size)):
-        counts = np.bincount(deal(seed, 3, start // rows, rows, start, stop, parts), minlength=parts)
+        counts = np.bincount(deal(seed, 3, blocks_of(start, stop, rows), rows, stop - start, parts), minlength=parts)
         assert set(counts) <= {(stop - start) // parts, -(-(stop - start) // parts)}
 
 
 @given(st.integers(1, 300), st.integers(1, 20), st.integers(0, 99), st.lists(st.integers(0, 300), max_size=3))
 def test_one_block_of_each_group_is_picked(blocks: int, one_in: int, seed: int, cuts: list[int]) -> None:
     ends = [0, *sorted(min(cut, blocks) for cut in cuts), blocks]
-    found = np.concatenate([pick(seed, a, b, one_in) for a, b in itertools.pairwise(ends)])
-    assert found.tolist() == pick(seed, 0, blocks, one_in).tolist()
+    found = np.concatenate([pick(seed, np.arange(a, b), one_in) for a, b in itertools.pairwise(ends)])
+    assert found.tolist() == pick(seed, np.arange(blocks), one_in).tolist()
     whole = found[: blocks // one_in * one_in].reshape(-1, one_in)
     assert (whole.sum(axis=1) == 1).all()
 

@@ -218,7 +218,7 @@ def test_a_fit_that_begins_on_a_part_ends_on_all_rows(
     one_in = make_objective(comm, data, options).cost.begins_on
     assert one_in == 8
     if not alike:  # the part has its labels the other way round
-        picked = np.repeat(pick(0, 0, -(-9000 // data.header.block), one_in), data.header.block)[:9000]
+        picked = np.repeat(pick(0, np.arange(-(-9000 // data.header.block)), one_in), data.header.block)[:9000]
         path = write_data("other.h5", X=X, y=np.where(picked, 1.0 - y, y))
         y = np.where(picked, 1.0 - y, y)
     records: list[Record] = []

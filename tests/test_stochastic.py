@@ -42,7 +42,7 @@ class Reference:
         return X.T @ (w * (X @ theta - y)) / (weight or w.sum()) + L2 * theta
 
     def rows(self, epoch: int, *which: int) -> np.ndarray:
-        part = deal(SEED, epoch, 0, self.block, 0, ROWS, COUNT)
+        part = deal(SEED, epoch, np.arange(-(-ROWS // self.block)), self.block, ROWS, COUNT)
         return np.flatnonzero(np.isin(part, which))
 
     @property
@@ -283,7 +283,8 @@ def test_mini_batches_may_have_no_rows(comm: Comm, write_data: Callable[..., Pat
     objective, (solver, *_) = make_objective(comm, data, chosen), make_solver(chosen, data)
     count = objective.batch_count(1)
     assert count == 5
-    dealt = [deal(chosen.seed, epoch, 0, data.header.block, 0, ROWS, count)[::40] for epoch in range(12)]
+    blocks = data.blocks
+    dealt = [deal(chosen.seed, epoch, blocks, data.header.block, ROWS, count)[::40] for epoch in range(12)]
     state, empty = solver.init(objective, np.ones(objective.shape)), 0
     for t in range(12 * count):
         epoch, index = divmod(t, count)

@@ -59,7 +59,7 @@ def read_sample(comm: Comm, header: Header, target: str, computing: kernels.Comp
         with comm.agreement():
             fields = {**columns.layouts(row, classes), **x, "computing": computing}
     kind: type[kernels.Slice] = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
-    data = Dataset(header, start, stop, kind(**fields), classes, x_hash, seconds)
+    data = Dataset(header, ((start, stop),), kind(**fields), classes, x_hash, seconds)
     return Sample(data, header.bytes * (stop - start) // header.n, opening, seconds)
 
 

@@ -2,17 +2,26 @@
 
 from typing import Any
 
-from mpigd.solvers.base import State
+from mpigd.solvers.base import CompositeState, State
 from mpigd.solvers.choice import Choice, Shape, choose, share_for_metric
-from mpigd.solvers.direct import Direct
-from mpigd.solvers.gd import SEARCHED, GradientDescent
-from mpigd.solvers.lbfgs import LimitedMemoryBFGS
-from mpigd.solvers.nesterov import Nesterov
-from mpigd.solvers.newton import Newton
-from mpigd.solvers.newton_cg import NewtonCG
-from mpigd.solvers.prox_newton import ProximalNewton
+from mpigd.solvers.direct import Direct, EquationsState
+from mpigd.solvers.gd import SEARCHED, GradientDescent, SearchState
+from mpigd.solvers.lbfgs import LimitedMemoryBFGS, PairsState
+from mpigd.solvers.nesterov import MomentumState, Nesterov
+from mpigd.solvers.newton import Newton, NewtonState
+from mpigd.solvers.newton_cg import NewtonCG, RegionState
+from mpigd.solvers.prox_newton import MetricState, ProximalNewton
 from mpigd.solvers.schedules import SCHEDULES
-from mpigd.solvers.stochastic import SAGA, SVRG, Adagrad, Adam, AdamW, RMSProp, StochasticGradientDescent
+from mpigd.solvers.stochastic import (
+    SAGA,
+    SVRG,
+    Adagrad,
+    Adam,
+    AdamW,
+    RMSProp,
+    StochasticGradientDescent,
+    StochasticState,
+)
 
 SOLVERS: dict[str, type[Any]] = {
     "direct": Direct,
@@ -30,6 +39,11 @@ SOLVERS: dict[str, type[Any]] = {
     "svrg": SVRG,
     "saga": SAGA,
 }
+# What they return.
+STATES: tuple[type[State], ...] = (
+    *(State, CompositeState, EquationsState, NewtonState, RegionState, PairsState, MetricState, MomentumState),
+    *(SearchState, StochasticState),
+)
 ONE_OUTPUT = ("direct", "newton", "prox-newton")  # they form Hessians
 KINKS = ("prox-newton", "nesterov", "gd", "sgd", "svrg", "saga")  # what can do with them, and with bounds
 RATED = ("nesterov", "gd", "sgd", "svrg", "saga")  # whose rate comes from a bound of the curvature
@@ -47,6 +61,7 @@ __all__ = [
     "SCHEDULES",
     "SEARCHED",
     "SOLVERS",
+    "STATES",
     "Choice",
     "Direct",
     "GradientDescent",

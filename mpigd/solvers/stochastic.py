@@ -25,7 +25,7 @@ class StochasticState(CompositeState):
     """A state amid an epoch. theta : what is reported: `iterate`, or an average of iterates.
 
     epoch, index : of the next mini-batch.  slots : moments that a rule keeps, (m, p, K).  averaged : iterates in theta.
-    table : gradients (mini-batches, p, K) of SAGA, and their mean.
+    table : gradients (mini-batches, p, K) of SAGA, and their mean; the one at `place` is still to become `pending`.
     origin, farthest, squares : of DoG: the first iterate, the largest distance from it, the sum of squared gradients.
     """
 
@@ -35,6 +35,8 @@ class StochasticState(CompositeState):
     slots: np.ndarray = field(default_factory=lambda: NONE)
     averaged: int = 0
     table: np.ndarray = field(default_factory=lambda: NONE)
+    place: int = 0
+    pending: np.ndarray = field(default_factory=lambda: NONE)
     table_mean: np.ndarray = field(default_factory=lambda: NONE)
     origin: np.ndarray = field(default_factory=lambda: NONE)
     farthest: float = 0.0
@@ -347,9 +349,10 @@ class SAGA(VarianceReduced):
             table, mean = np.zeros((count, *state.theta.shape)), np.zeros_like(state.theta)
         batches = self._batches(state, count, last)
         (gradient,) = objective.batch_gradients((state.iterate,), batches, of_all=True)
+        if state.pending.size:  # in place, but a step that is made again does the same once more
+            table[state.place] = state.pending
         (place,) = batches[3]
-        before = table[place].copy()
+        before = table[place]
         corrected = gradient if state.epoch == 0 else gradient - before + mean
         mean = mean + (gradient - before) / count
-        table[place] = gradient  # in place: nothing can fail between here and the state that is returned
-        return replace(state, table=table, table_mean=mean), corrected
+        return replace(state, table=table, table_mean=mean, place=place, pending=gradient), corrected

@@ -1,0 +1,234 @@
+"""What is kept of a fit while it runs: its run directory and its checkpoints. Rank 0 writes, without holding others up."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from mpigd import checkpoint
+from mpigd.comm import Comm, Member
+from mpigd.errors import DataError, LostError, MpigdError, OutputError, StoppedError, UsageError, complain
+from mpigd.fitting import Progress
+from mpigd.history import Record
+from mpigd.launch import end_of_job
+from mpigd.model import Model
+from mpigd.options import Train, parse_seconds
+from mpigd.rundir import DONE, FAILED, STOPPED, RunDirectory
+
+SHARE = 0.01  # of the time that writing checkpoints may take
+SELDOM = 30.0  # seconds between them, at least, unless they are asked for more often
+MARGIN, MARGIN_SHARE = 5.0, 0.1  # seconds before a time limit, at most that share of it, beside two steps and copies
+
+
+class Kept(NamedTuple):
+    """What a checkpoint holds."""
+
+    at: Progress
+    records: tuple[Record, ...]
+    fingerprint: str
+    identity: str
+
+
+class Fit(Protocol):
+    """What is kept of a fit that runs."""
+
+    at: Progress | None
+    records: list[Record]
+    fingerprint: str
+
+
+class Keeper:
+    """Keeps a fit in a run directory. The same on all ranks, so that any can go on with it when rank 0 dies.
+
+    resumed : what an earlier run has kept.
+    """
+
+    def __init__(self, comm: Comm, options: Train, path: Path) -> None:
+        self._comm, self._options, self.path = comm, options, path
+        self._begin = time.time()
+        self._directory: RunDirectory | None = None
+        self.resumed: Kept | None = None
+        self._created = False
+        self._end: float | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._writing: Future[Path | None] | None = None
+        self._saved = -1, 0, 0.0  # moves and steps of the last checkpoint, and when that was
+        self._cost, self._longest, self._last = 0.0, 0.0, 0.0  # seconds of a checkpoint, of a move; when the last was
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the others do when ranks die."""
+        return self._comm.survives and self._options.on_failure == "continue"
+
+    def look(self) -> None:
+        """Look for what an earlier run has kept, if the fit is to go on from there, before rows are read. A collective."""
+        comm, options = self._comm, self._options
+        with comm.agreement():
+            if comm.rank == 0:
+                RunDirectory(self.path).check()
+                self.resumed = None if options.resume == "no" else self._find()
+                self._end = None if options.time_limit == "none" else end_of_job()
+                if options.time_limit not in (None, "none"):
+                    self._end = self._begin + parse_seconds(options.time_limit)
+                if comm.size > 1 and not comm.survives and options.on_failure == "continue":
+                    complain("note: this MPI ends the job when a rank dies (mpirun --with-ft ulfm of Open MPI 5 would not)")
+        self.resumed, self._end = comm.share((self.resumed, self._end))
+
+    def _find(self) -> Kept | None:
+        if RunDirectory(self.path).status == DONE:
+            raise UsageError(f"{self.path}: --resume: this run is done, its model is there")
+        found = checkpoint.newest(self.path)
+        if found is None:
+            if self._options.resume == "yes":
+                raise DataError(f"{self.path}: --resume: there is no checkpoint; begin without it, or use --resume auto")
+            return None
+        path, values, problems = found
+        for problem in problems:
+            complain(f"{problem}; going on from {path.name} instead")
+        kept = Kept(**values)
+        then, now = json.loads(kept.identity), json.loads(self._identity)
+        differ = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
+        if differ:
+            was = ", ".join(f"--{key.replace('_', '-')} was {then.get(key, 'not given')}" for key in differ)
+            raise UsageError(f"{path}: --resume: the fit had other options: {was}; give the same, or begin anew")
+        return kept
+
+    @property
+    def _identity(self) -> str:
+        return json.dumps(self._options.identity, sort_keys=True)
+
+    def create(self, records: Sequence[Record]) -> None:
+        """Make the run directory, if that was not done before; what an earlier run left there goes. A collective."""
+        if self._created:
+            return
+        with self._comm.agreement():
+            if self._comm.rank == 0:
+                self._directory = RunDirectory(self.path)
+                config, ranks = self._options.to_dict(), self._comm.size
+                if self.resumed:
+                    self._directory.begin(config, ranks, records)
+                    self._directory.event("resumed", step=self.resumed.at.overall.step, ranks=ranks)
+                else:
+                    self._directory.create(config, ranks)
+                if note := os.environ.get("MPIGD_RUN_NOTE"):  # a file, in which a script wants to know the directory
+                    Path(note).write_text(f"{self.path}\n", encoding="utf-8")
+        self._created, self._last = True, time.monotonic()
+
+    def adopt(self, fit: Fit, lost: Sequence[Member]) -> None:
+        """Note that ranks are lost; where rank 0 was among them, this rank may have that number now."""
+        if self._comm.rank > 0:
+            return
+        names, left = ", ".join(map(str, lost)), self._comm.size
+        complain(f"{names} died; {left} rank(s) are left")
+        if self._created:
+            if self._directory is None:
+                self._directory = RunDirectory(self.path)
+                self._guarded(lambda directory: directory.write_history(fit.records))
+            step = fit.at.overall.step if fit.at else 0
+            self._directory.event("ranks lost", ranks=[str(member) for member in lost], left=left, step=step)
+
+    def record(self, record: Record, fraction: float) -> None:
+        """Add to the history: an observer of a fit."""
+        if self._directory:
+            self._directory.record(record, fraction)
+
+    def event(self, what: str, **values: object) -> None:
+        """Note what happened to the job."""
+        if self._directory:
+            self._directory.event(what, **values)
+
+    def offer(self, fit: Fit) -> None:
+        """Begin to write a checkpoint if it is time for one. Not a collective."""
+        now = time.monotonic()
+        if self._last:
+            self._longest = max(self._longest, now - self._last)
+        self._last = now
+        if self._directory is None or fit.at is None or fit.at.ended:
+            return
+        _, steps, when = self._saved
+        every, often = self._options.checkpoint_steps, self._options.checkpoint_seconds
+        if often is None:
+            often = max(SELDOM, self._cost / SHARE)
+        due = every is not None and fit.at.overall.step >= steps + every
+        if not when:
+            self._saved = -1, steps, now  # seconds count from the first move on
+        elif often and now - when >= often:
+            due = True
+        if due and (self._writing is None or self._writing.done()):
+            self.save_now(fit)
+
+    def save_now(self, fit: Fit) -> None:
+        """Begin to write a checkpoint of where a fit is. Any thread of rank 0 may call it."""
+        if self._directory is None or fit.at is None:
+            return
+        begin, at = time.monotonic(), None
+        while at is not fit.at:  # while arrays of one state are copied, the fit may have gone on to another
+            at = fit.at
+            kept = Kept(copy.deepcopy(at), tuple(fit.records), fit.fingerprint, self._identity)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, "mpigd-checkpoint")
+        self._writing = self._pool.submit(self._write, kept, time.monotonic() - begin)
+
+    def save(self, fit: Fit) -> Path | None:
+        """Write a checkpoint of where a fit is and wait for it; the file, None where that could not be."""
+        path = self._writing.result() if self._writing else None
+        if fit.at is not None and self._saved[0] != fit.at.count:
+            self.save_now(fit)
+            path = self._writing.result() if self._writing else None
+        return path
+
+    def _write(self, kept: Kept, copying: float) -> Path | None:
+        begin, step = time.monotonic(), kept.at.overall.step
+        path = checkpoint.path_of(self.path, step)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            checkpoint.write(path, **kept._asdict())
+            checkpoint.thin_out(self.path, self._options.checkpoint_keep)
+        except (OutputError, OSError) as error:
+            complain(f"no checkpoint after step {step}: {error}")
+            return None
+        end = time.monotonic()
+        self._saved, self._cost = (kept.at.count, step, end), copying + end - begin
+        return path
+
+    def deadline(self) -> float:
+        """When the fit is to stop so that a checkpoint comes ahead of a limit, as time.time()."""
+        if self._end is None:
+            return float("inf")
+        margin = min(MARGIN, MARGIN_SHARE * (self._end - self._begin))
+        return self._end - margin - 2.0 * (self._longest + self._cost)
+
+    def complete(self, model: Model, records: Sequence[Record]) -> None:
+        """Write the model: the run is done. A collective."""
+        with self._comm.agreement():
+            if self._directory:
+                self._finish_writing()
+                self._directory.save(model)
+                self._guarded(lambda directory: directory.close(records))
+
+    def end_badly(self, error: MpigdError) -> None:
+        """Note that the fit ended before its time. Not a collective."""
+        if self._directory:
+            self._finish_writing()
+            word = STOPPED if isinstance(error, StoppedError | LostError) else FAILED
+            self.event(word, why=str(error))
+            self._guarded(lambda directory: directory.set_status(word))
+
+    def _finish_writing(self) -> None:
+        if self._pool:
+            self._pool.shutdown()
+            self._pool = None
+
+    def _guarded(self, action: Callable[[RunDirectory], None]) -> None:
+        """What should be written, but is not worth a failure."""
+        try:
+            if self._directory:
+                action(self._directory)
+        except (OutputError, OSError) as error:
+            complain(str(error))

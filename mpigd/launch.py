@@ -1,0 +1,62 @@
+"""How the job was started: whether as one, by what, and until when."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+
+from mpigd.errors import UsageError, same_everywhere
+from mpigd.options import parse_seconds
+
+# By launcher: what it says of the number of ranks, and of this one's. The first that is there counts: ranks of
+# mpirun may also see what SLURM says of the step that started mpirun's own daemons.
+LAUNCHERS = {
+    "Open MPI's mpirun": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    "MPICH's mpirun": ("PMI_SIZE", "PMI_RANK"),
+    "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+}
+REMEDIES = {
+    "srun": "give srun the --mpi=… that this MPI was built for (srun --mpi=list; pmix for Open MPI, pmi2 for MPICH), or "
+    "use mpirun inside of sbatch",
+}
+USUAL_REMEDY = "use the mpirun of the MPI library that mpi4py is bound to (python -m mpi4py --mpi-library)"
+
+
+def check_launch(size: int, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise UsageError where a launcher has started several ranks, of which each takes itself for the only one.
+
+    That is what happens with a launcher of another MPI: so many separate jobs, of which each would write the same
+    files. Not a collective; the error is one that all of them raise.
+    """
+    for launcher, (of_size, of_rank) in LAUNCHERS.items():
+        started = environment.get(of_size, "")
+        if started.isdigit():
+            break
+    else:
+        return
+    if size == 1 and int(started) > 1:
+        number = environment.get(of_rank, "0")
+        message = (
+            f"{launcher} has started {started} processes, but each is a job of one rank: their MPI library does not "
+            f"know this launcher; {REMEDIES.get(launcher, USUAL_REMEDY)}"
+        )
+        raise same_everywhere(UsageError(message if number == "0" else ""))
+
+
+def end_of_job(environment: Mapping[str, str] = os.environ) -> float | None:
+    """When the batch system will end the job, as time.time(); None if there is no limit, or none is known."""
+    if "SLURM_JOB_ID" not in environment:
+        return None
+    if environment.get("SLURM_JOB_END_TIME", "").isdigit():
+        return float(environment["SLURM_JOB_END_TIME"])
+    if shutil.which("squeue") is None:
+        return None
+    command = ["squeue", "--noheader", "--jobs", environment["SLURM_JOB_ID"], "--format", "%L"]
+    try:
+        left = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        return time.time() + parse_seconds(left)
+    except (OSError, subprocess.SubprocessError, UsageError):  # UNLIMITED among them
+        return None

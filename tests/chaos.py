@@ -1,0 +1,272 @@
+"""Jobs whose ranks are killed at random moments, compared bit by bit with undisturbed ones.
+
+    ./run.sh setup && .venv/bin/python tests/chaos.py [--kills 200] [--seed 0]
+
+Every job fits one of some data sets with one of some solvers on two to eight ranks, and some of these, at most all but
+one, are ended with SIGKILL at random moments from its start on. `--whole` kills all ranks at once instead, launcher and
+all, again and again, and the job goes on with --resume. Prints a line for each job and a table at the end; the exit
+status is 0 if no job hung, gave other bits, or ended without saying why. Needs an MPI that goes on after deaths.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+RUN = Path(__file__).resolve().parent.parent / "run.sh"
+PATIENCE = 90.0  # seconds of a job, after which it counts as hung
+MOST_RANKS = 8
+# Solver and options, the kind of data: long enough that most deaths are amid steps.
+CASES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "gd": ("dense", ("--solver", "gd", "--tol", "0", "--max-passes", "1500")),
+    "lbfgs": ("dense", ("--solver", "lbfgs", "--loss", "logistic", "--l2", "1e-6", "--tol", "0", "--max-passes", "300")),
+    "newton": ("dense", ("--solver", "newton", "--loss", "logistic", "--l2", "1e-3", "--tol", "1e-12")),
+    "newton-cg": ("dense", ("--solver", "newton-cg", "--loss", "logistic", "--l2", "1e-6", "--tol", "1e-10")),
+    "sgd": ("dense", ("--solver", "sgd", "--tol", "0", "--max-passes", "40", "--batch-size", "512")),
+    "saga": ("dense", ("--solver", "saga", "--tol", "0", "--max-passes", "40", "--batch-size", "512")),
+    "svrg": ("chunked", ("--solver", "svrg", "--tol", "0", "--max-passes", "40", "--batch-size", "512")),
+    "nesterov-l1": ("chunked", ("--solver", "nesterov", "--l1", "1e-3", "--tol", "0", "--max-passes", "1000")),
+    "prox-newton-path": ("dense", ("--l1", "1e-3", "--path", "20", "--tol", "1e-9")),
+    "streamed": ("dense", ("--solver", "gd", "--tol", "0", "--max-passes", "400", "--memory", "400MiB")),
+    "sparse": ("sparse", ("--solver", "gd", "--tol", "0", "--max-passes", "600", "--test-share", "0.2")),
+    "direct": ("dense", ()),
+}
+
+
+@dataclass
+class Tally:
+    """What became of jobs."""
+
+    kills: int = 0
+    jobs: int = 0
+    ends: Counter[str] = field(default_factory=Counter)
+    lost: list[float] = field(default_factory=list)  # seconds of a job more than undisturbed, for each death
+
+    @property
+    def bad(self) -> int:
+        """Jobs that hung, were wrong, or ended without a word."""
+        return self.ends["hung"] + self.ends["wrong"] + self.ends["unclear"]
+
+
+def make_data(directory: Path, rows: int = 40_000, columns: int = 12) -> dict[str, Path]:
+    """Data sets by kind."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((rows, columns)) @ (np.eye(columns) + 0.5 * rng.standard_normal((columns, columns)))
+    y = (X @ rng.standard_normal(columns) + rng.standard_normal(rows) > 0.0).astype(float)
+    paths = {kind: directory / f"{kind}.h5" for kind in ("dense", "chunked", "sparse")}
+    with h5py.File(paths["dense"], "w") as file:
+        file["X"], file["y"] = X.astype(np.float32), y
+    with h5py.File(paths["chunked"], "w") as file:
+        file.create_dataset("X", data=X.astype(np.float32), chunks=(500, columns), compression="gzip")
+        file["y"] = y
+    X[rng.random(X.shape) < 0.7] = 0.0
+    with h5py.File(paths["sparse"], "w") as file:
+        group = file.create_group("X")
+        group.attrs.update({"encoding-type": "csr_matrix", "shape": X.shape})
+        row, column = np.nonzero(X)
+        group["data"], group["indices"] = X[row, column], column
+        group["indptr"] = np.searchsorted(row, np.arange(rows + 1))
+        file["y"] = y
+    return paths
+
+
+def ranks_of(launcher: int) -> list[int]:
+    """Process numbers of the ranks that a launcher has started so far."""
+    below: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError, ValueError, IndexError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                below.setdefault(parent, []).append(int(entry.name))
+    found, queue = [], [launcher]
+    while queue:
+        queue += (children := below.get(queue.pop(), []))
+        for child in children:
+            with suppress(OSError):
+                if b"-m\0mpigd\0" in (Path("/proc") / str(child) / "cmdline").read_bytes():
+                    found.append(child)
+    return [pid for pid in found if not is_launcher(pid)]
+
+
+def is_launcher(pid: int) -> bool:
+    """Whether a process is not a rank itself, but runs mpirun."""
+    with suppress(OSError):
+        name = (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")[0]
+        return b"python" not in name
+    return True
+
+
+class Job:
+    """A job under run.sh."""
+
+    def __init__(self, directory: Path, data: Path, options: tuple[str, ...], ranks: int, *more: str) -> None:
+        self.directory, self._out = directory, tempfile.TemporaryFile()
+        command = [str(RUN), "-n", str(ranks), "train", str(data), *options, "--run-dir", str(directory), "--json", *more]
+        self.begin = time.monotonic()
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=self._out, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def wait(self) -> tuple[int | None, float]:
+        """Status, None where it hung, and seconds."""
+        try:
+            status: int | None = self.process.wait(max(PATIENCE - (time.monotonic() - self.begin), 1.0))
+        except subprocess.TimeoutExpired:
+            status = None
+            self.end()
+        return status, time.monotonic() - self.begin
+
+    def end(self) -> None:
+        """Kill all of it."""
+        for pid in ranks_of(self.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    @property
+    def said(self) -> str:
+        """What it wrote on standard error."""
+        self._out.seek(0)
+        return self._out.read().decode(errors="replace")
+
+    def model(self) -> tuple[str, int] | None:
+        """Fingerprint of its model and the number of records of its history."""
+        path = self.directory / "model.h5"
+        if not path.exists():
+            return None
+        with h5py.File(path) as file:
+            fingerprint = str(file.attrs["fingerprint"])
+        lines = (self.directory / "history.jsonl").read_text().splitlines()
+        history = [json.loads(line) for line in lines]
+        keys = ("step", "passes", "objective", "grad_norm")
+        return fingerprint, hash(tuple(tuple(record[key] for key in keys) for record in history))
+
+
+def undisturbed(directory: Path, data: dict[str, Path], cases: list[str]) -> dict[str, tuple[Any, float]]:
+    """Model and seconds of every case, on two ranks."""
+    found = {}
+    for name in cases:
+        kind, options = CASES[name]
+        Job(directory / name, data[kind], options, 2).wait()  # kernels are compiled
+        job = Job(directory / name, data[kind], options, 2)
+        status, seconds = job.wait()
+        if status != 0:
+            sys.exit(f"{name}: the undisturbed job failed: {job.said}")
+        found[name] = job.model(), seconds
+    return found
+
+
+def disturb(rng: random.Random, job: Job, ranks: int, seconds: float) -> int:
+    """Kill some ranks at random moments; how many."""
+    count = min(rng.choice([1, 1, 1, 2, 2, 3, 7]), ranks - 1)
+    moments = sorted(rng.uniform(0.2, 1.1) * seconds for _ in range(count))
+    if count > 1 and rng.random() < 0.3:
+        moments = [moments[0]] * count  # at once
+    killed: set[int] = set()
+    for moment in moments:
+        time.sleep(max(job.begin + moment - time.monotonic(), 0.0))
+        left = [pid for pid in ranks_of(job.process.pid) if pid not in killed]
+        if job.process.poll() is not None or len(left) < 2:
+            break
+        victim = rng.choice(left)
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+            killed.add(victim)
+    return len(killed)
+
+
+def judge(job: Job, status: int | None, wanted: Any, kills: int) -> str:
+    """What became of a job."""
+    if status is None:
+        return "hung"
+    if status == 0:
+        return ("survived" if kills else "undisturbed") if job.model() == wanted else "wrong"
+    said = job.said
+    if "mpigd: " in said or "MPI_Init" in said or "PRTE" in said or "prterun" in said or "signal 9" in said:
+        return "ended, and said so"
+    return "unclear"
+
+
+def kill_ranks(rng: random.Random, directory: Path, kills: int, cases: list[str]) -> Tally:
+    """Jobs that are to survive."""
+    data, tally = make_data(directory), Tally()
+    wanted = undisturbed(directory, data, cases)
+    while tally.kills < kills:
+        name, ranks = rng.choice(cases), rng.randint(2, MOST_RANKS)
+        (kind, options), (model, seconds) = CASES[name], wanted[name]
+        job = Job(directory / f"{name}-{tally.jobs}", data[kind], options, ranks)
+        killed = disturb(rng, job, ranks, seconds * (1.0 + ranks / 4.0))
+        status, took = job.wait()
+        end = judge(job, status, model, killed)
+        tally.jobs, tally.kills = tally.jobs + 1, tally.kills + killed
+        tally.ends[end] += 1
+        print(f"{tally.jobs} {name} on {ranks} ranks, {killed} killed: {end} (status {status}, {took:.1f} s)", flush=True)
+        if end not in ("survived", "undisturbed"):
+            print(job.said, flush=True)
+    return tally
+
+
+def kill_whole(rng: random.Random, directory: Path, kills: int, cases: list[str]) -> Tally:
+    """Jobs that are killed as a whole and go on with --resume."""
+    data, tally = make_data(directory), Tally()
+    wanted = undisturbed(directory, data, cases)
+    while tally.kills < kills:
+        name = rng.choice(cases)
+        (kind, options), (model, seconds) = CASES[name], wanted[name]
+        folder, begins = directory / f"{name}-{tally.jobs}", 0
+        while True:
+            ranks = rng.randint(1, 4)
+            job = Job(folder, data[kind], options, ranks, "--resume", "auto", "--checkpoint-steps", "5")
+            begins += 1
+            if begins > 6 or rng.random() < 0.1:
+                status, took = job.wait()
+                break
+            time.sleep(rng.uniform(0.2, 1.2) * seconds)
+            if job.process.poll() is not None:
+                status, took = job.wait()
+                break
+            job.end()
+            tally.kills += 1
+        end = judge(job, status, model, begins - 1)
+        tally.jobs += 1
+        tally.ends[end] += 1
+        print(f"{tally.jobs} {name}, killed {begins - 1} times: {end} (status {status}, {took:.1f} s)", flush=True)
+        if end not in ("survived", "undisturbed"):
+            print(job.said, flush=True)
+    return tally
+
+
+def main() -> None:
+    """Kill, compare, count."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--whole", action="store_true", help="kill whole jobs, which are then resumed")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        kill = kill_whole if chosen.whole else kill_ranks
+        tally = kill(random.Random(chosen.seed), Path(folder), chosen.kills, chosen.cases)
+    print(f"{tally.kills} kills in {tally.jobs} jobs: " + ", ".join(f"{n} {end}" for end, n in tally.ends.items()))
+    sys.exit(1 if tally.bad else 0)
+
+
+if __name__ == "__main__":
+    main()
