@@ -40,7 +40,11 @@ def make_data(comm: Comm, d: int) -> Dataset:
     names, dtype = tuple(map(str, range(d))), np.dtype(np.float32)
     header = Header(Path(), Names(), n, d, dtype, None, names, None, 1, False, False, "memory", "float32")
     return Dataset(
-        header, ((start, start + rows.n),), replace(rows, block=header.block), np.array([0.0, 1.0]), np.zeros(2, np.uint64)
+        header,
+        ((start, start + rows.n),),
+        replace(rows, block=header.block),
+        np.array([0.0, 1.0]),
+        np.zeros(2, np.uint64),
     )
 
 

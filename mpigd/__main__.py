@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from mpigd.cli import dispatch
 from mpigd.comm import Comm
-from mpigd.errors import LostError, MpigdError, RanksLost, complain
+from mpigd.errors import LostError, MpigdError, RanksLostError, complain
 from mpigd.launch import check_launch
 
 INTERRUPTED = 130
@@ -23,7 +23,7 @@ def attempt(comm: Comm) -> int:
         try:
             comm.enrol()
             return dispatch(comm, sys.argv[1:])
-        except RanksLost:
+        except RanksLostError:
             if not comm.survives:
                 raise
             lost = comm.repair()
@@ -38,7 +38,7 @@ def main() -> int:
     try:
         check_launch(comm.size)
         status = attempt(comm)
-    except RanksLost:
+    except RanksLostError:
         if comm.rank == 0:
             complain("a rank died; start the job again (a fit goes on with --resume)")
         status = LostError.exit_status
@@ -64,7 +64,7 @@ def main() -> int:
         if comm.size > 1:
             comm.abort(status)
     sys.stdout.flush()
-    with suppress(RanksLost):  # there is nothing left to lose
+    with suppress(RanksLostError):  # there is nothing left to lose
         comm.leave()
     return status
 

@@ -11,12 +11,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import numpy as np
 from mpigd_kernels import exact
 
-from mpigd.errors import BitsError, MpigdError, RanksLost
+from mpigd.errors import BitsError, MpigdError, RanksLostError
 from mpigd.replicated import digest
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 NOTHING = np.zeros(0)
 # Classes of errors by which an MPI with user-level failure mitigation says that a rank has died.
+GOES_ON = "OMPI_MCA_mpi_ft_enable"  # set by mpirun --with-ft ulfm
 DEATHS = ("ERR_PROC_FAILED", "ERR_PROC_FAILED_PENDING", "ERR_REVOKED")
 # Numbers of a message beside its sums: what ranks ask for, and two from which they see that they hold the same theta.
 BESIDE = 3
@@ -58,7 +59,7 @@ class Comm:
     resent : how many exact sums had to be sent twice so far, after the first of their kind.
     asks : a number that goes with every sum.  heard : the sum of it over ranks, as of the last sum; the same on all.
 
-    A collective that finds that a rank has died raises RanksLost on those that notice, and sees to it that the others
+    A collective that finds that a rank has died raises RanksLostError on those that notice, and sees to it that the others
     do; where the MPI library can't go on after a death it ends all ranks itself.
     """
 
@@ -103,19 +104,19 @@ class Comm:
     @property
     def survives(self) -> bool:
         """Whether this MPI goes on after a death: Open MPI 5 does where its launcher was told to. Not a collective."""
-        return bool(self._deaths) and os.environ.get("OMPI_MCA_mpi_ft_enable", "").lower() in ("1", "true", "yes")
+        return bool(self._deaths) and os.environ.get(GOES_ON, "").lower() in ("1", "true", "yes")
 
     def repair(self) -> list[Member]:
         """Go on with the ranks that are left, in the same order; returns those that are not.
 
-        Called by all of them, as often as RanksLost is raised. Ranks may die meanwhile: then the next collective says
+        Called by all of them, as often as RanksLostError is raised. Ranks may die meanwhile: then the next collective says
         so. (W. Bland et al., "Post-failure recovery of MPI communication capability", Int. J. High Perform. Comput.
         Appl. 27, 2013, section 4.)
         """
         before, members = self._mpi, self.members
         self._revoke()
         after = before.Shrink()
-        self._use(after)
+        self._use(cast("Intracomm", after))
         group, own = before.Get_group(), after.Get_group()
         places = own.Translate_ranks(None, group)
         self.members = [members[place] for place in places] if members else []
@@ -137,7 +138,7 @@ class Comm:
             if error.Get_error_class() not in self._deaths:
                 raise
             self._revoke()
-            raise RanksLost from None
+            raise RanksLostError from None
         finally:
             self.waiting = 0.0
 
@@ -255,7 +256,7 @@ class Comm:
         error: Exception | None = None
         try:
             yield
-        except RanksLost:
+        except RanksLostError:
             raise
         except Exception as caught:
             error = caught
@@ -289,7 +290,7 @@ class Comm:
         """The ranks of this machine."""
         if self._node is None:
             with self._deaths_noticed():
-                self._node = self._mpi.Split_type(self._api.COMM_TYPE_SHARED)
+                self._node = cast("Intracomm", self._mpi.Split_type(self._api.COMM_TYPE_SHARED))
         return self._node
 
     @contextmanager

@@ -62,6 +62,11 @@ class Dataset:
         return self.runs[0][0]
 
     @property
+    def stop(self) -> int:
+        """The row after its last one."""
+        return self.runs[-1][1]
+
+    @property
     def blocks(self) -> np.ndarray:
         """Numbers of its blocks, ascending, (m,) int64."""
         return np.concatenate([blocks_of(*run, self.header.block) for run in self.runs])

@@ -13,7 +13,7 @@ def complain(message: str) -> None:
     sys.stderr.flush()
 
 
-class RanksLost(Exception):
+class RanksLostError(Exception):
     """Ranks have died, as a collective has found: `Comm.repair` goes on with those that are left. No user sees it."""
 
 

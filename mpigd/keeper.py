@@ -1,4 +1,4 @@
-"""What is kept of a fit while it runs: its run directory and its checkpoints. Rank 0 writes, without holding others up."""
+"""What is kept of a fit while it runs: its run directory and its checkpoints. Rank 0 writes, and holds nobody up."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Keeper:
         return self._comm.survives and self._options.on_failure == "continue"
 
     def look(self) -> None:
-        """Look for what an earlier run has kept, if the fit is to go on from there, before rows are read. A collective."""
+        """Look for what an earlier run has kept, if the fit is to go on from it, before rows are read. A collective."""
         comm, options = self._comm, self._options
         with comm.agreement():
             if comm.rank == 0:
@@ -77,7 +77,9 @@ class Keeper:
                 if options.time_limit not in (None, "none"):
                     self._end = self._begin + parse_seconds(options.time_limit)
                 if comm.size > 1 and not comm.survives and options.on_failure == "continue":
-                    complain("note: this MPI ends the job when a rank dies (mpirun --with-ft ulfm of Open MPI 5 would not)")
+                    complain(
+                        "note: this MPI ends the job when a rank dies (mpirun --with-ft ulfm of Open MPI 5 would not)"
+                    )
         self.resumed, self._end = comm.share((self.resumed, self._end))
 
     def _find(self) -> Kept | None:
@@ -86,7 +88,9 @@ class Keeper:
         found = checkpoint.newest(self.path)
         if found is None:
             if self._options.resume == "yes":
-                raise DataError(f"{self.path}: --resume: there is no checkpoint; begin without it, or use --resume auto")
+                raise DataError(
+                    f"{self.path}: --resume: there is no checkpoint; begin without it, or use --resume auto"
+                )
             return None
         path, values, problems = found
         for problem in problems:

@@ -19,8 +19,8 @@ LAUNCHERS = {
     "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 }
 REMEDIES = {
-    "srun": "give srun the --mpi=… that this MPI was built for (srun --mpi=list; pmix for Open MPI, pmi2 for MPICH), or "
-    "use mpirun inside of sbatch",
+    "srun": "give srun the --mpi=… that this MPI was built for (see srun --mpi=list; pmix for Open MPI, pmi2 for MPICH), "
+    "or use mpirun inside of sbatch",
 }
 USUAL_REMEDY = "use the mpirun of the MPI library that mpi4py is bound to (python -m mpi4py --mpi-library)"
 
@@ -31,14 +31,10 @@ def check_launch(size: int, environment: Mapping[str, str] = os.environ) -> None
     That is what happens with a launcher of another MPI: so many separate jobs, of which each would write the same
     files. Not a collective; the error is one that all of them raise.
     """
-    for launcher, (of_size, of_rank) in LAUNCHERS.items():
-        started = environment.get(of_size, "")
-        if started.isdigit():
-            break
-    else:
-        return
+    said = ((launcher, environment.get(size, ""), rank) for launcher, (size, rank) in LAUNCHERS.items())
+    launcher, started, rank = next((each for each in said if each[1].isdigit()), ("", "1", ""))
     if size == 1 and int(started) > 1:
-        number = environment.get(of_rank, "0")
+        number = environment.get(rank, "0")
         message = (
             f"{launcher} has started {started} processes, but each is a job of one rank: their MPI library does not "
             f"know this launcher; {REMEDIES.get(launcher, USUAL_REMEDY)}"

@@ -273,7 +273,9 @@ class Train:
         _require(often is None or 0.0 <= often < math.inf, "--checkpoint-seconds", often, "a number ≥ 0")
         _require(self.checkpoint_keep >= 1, "--checkpoint-keep", self.checkpoint_keep, "a whole number ≥ 1")
         _require(self.resume != "yes" or self.run_dir is not None, "--resume", "", "--run-dir, which it is to go on in")
-        _require(self.resume != "auto" or self.run_dir is not None, "--resume", "auto", "--run-dir, the same every time")
+        _require(
+            self.resume != "auto" or self.run_dir is not None, "--resume", "auto", "--run-dir, the same every time"
+        )
         _require(self.min_ranks >= 1, "--min-ranks", self.min_ranks, "a whole number ≥ 1")
         _require(0.0 <= self.stall_timeout < math.inf, "--stall-timeout", self.stall_timeout, "seconds ≥ 0")
         if self.time_limit not in (None, "none"):
@@ -675,8 +677,10 @@ def _several(options: Train | Predict | Evaluate | Verify | Inspect) -> None:
 
 # Options that say how a fit is run, not what it is.
 RUNNING = frozenset(
-    "data memory scratch threads run_dir json resume checkpoint_steps checkpoint_seconds checkpoint_keep time_limit "
-    "on_failure min_ranks stall_timeout".split()
+    (
+        *("data", "memory", "scratch", "threads", "run_dir", "json", "resume", "time_limit"),
+        *("checkpoint_steps", "checkpoint_seconds", "checkpoint_keep", "on_failure", "min_ranks", "stall_timeout"),
+    )
 )
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 

@@ -1,4 +1,4 @@
-"""Slices that are made of others: what these give, added up. Sums of blocks are exact, so that nothing is lost by it."""
+"""Slices that are made of others: what these give, added up. Sums of blocks are exact, so that no bit changes by it."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class JoinedSlice(PartedSlice):
 
     def gather(self, picked: np.ndarray) -> kernels.Slice:
         """See `Slice.gather`."""
-        gathered = []
+        gathered: list[kernels.Slice] = []
         for a, b, own in self._own():
             first = a * self.rows
             some = picked[(picked >= first) & (picked < b * self.rows)] - first

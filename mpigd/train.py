@@ -14,7 +14,7 @@ import numpy as np
 
 from mpigd.comm import Comm, Member
 from mpigd.dataset import Dataset
-from mpigd.errors import DataError, LostError, MpigdError, RanksLost, StoppedError, complain, same_everywhere
+from mpigd.errors import DataError, LostError, MpigdError, RanksLostError, StoppedError, complain, same_everywhere
 from mpigd.fitting import Fitting, Progress, arrays_of
 from mpigd.history import CONVERGED, Record, Stopping
 from mpigd.keeper import Keeper
@@ -136,8 +136,8 @@ def fit(
 class Training:
     """A fit on its way, as this rank sees it.
 
-    Whatever it has reached, `go_on` goes on from there. Where a rank dies, which may be anywhere, `recover` first brings
-    all that are left to the same point.
+    Whatever it has reached, `go_on` goes on from there. Where a rank dies, which may be anywhere, `recover` first
+    brings all that are left to the same point.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class Training:
                 if not whole:
                     self.recover()
                 return self.go_on()
-            except RanksLost:
+            except RanksLostError:
                 if not self.comm.survives:
                     raise
                 whole = False
@@ -268,7 +268,7 @@ class Training:
             raise same_everywhere(
                 DataError(
                     f"{data.header.label}: its rows are not those that the fit began with (fingerprint {found}, then "
-                    f"{begun}): the file, or the way in which rows are divided, has changed; begin anew without --resume"
+                    f"{begun}): the file, or how its rows are divided, has changed; begin anew without --resume"
                 )
             )
         self.fingerprint = found
@@ -310,7 +310,9 @@ class Training:
 
     def _outcome(self) -> Fit:
         """The model, its scores, and what is kept of them. A collective."""
-        assert self.at is not None and self.fitting is not None and self.split is not None
+        assert self.at is not None
+        assert self.fitting is not None
+        assert self.split is not None
         comm, options, at, objective = self.comm, self.options, self.at, self.fitting.objective
         data, state, measured = self.split.train, self.at.overall, self._times()
         self._find_slow()

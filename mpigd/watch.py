@@ -118,7 +118,9 @@ class Watch:
         if waiting and self._me == waiting[0]:
             names = ", ".join(f"{member} (process {member.pid})" for member in stalled)
             then = "going on without it" if goes_on else "ending the job; go on with --resume"
-            complain(f"{names} has not come to a sum for {waits:.0f} s: stopped, swapped out, or stuck in a file; {then}")
+            complain(
+                f"{names} has not come to a sum for {waits:.0f} s: stopped, swapped out, or stuck in a file; {then}"
+            )
             if not goes_on:
                 self._comm.abort(LostError.exit_status)
         for member in stalled if goes_on else ():

@@ -34,7 +34,10 @@ MOST_RANKS = 8
 # Solver and options, the kind of data: long enough that most deaths are amid steps.
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "gd": ("dense", ("--solver", "gd", "--tol", "0", "--max-passes", "1500")),
-    "lbfgs": ("dense", ("--solver", "lbfgs", "--loss", "logistic", "--l2", "1e-6", "--tol", "0", "--max-passes", "300")),
+    "lbfgs": (
+        "dense",
+        ("--solver", "lbfgs", "--loss", "logistic", "--l2", "1e-6", "--tol", "0", "--max-passes", "300"),
+    ),
     "newton": ("dense", ("--solver", "newton", "--loss", "logistic", "--l2", "1e-3", "--tol", "1e-12")),
     "newton-cg": ("dense", ("--solver", "newton-cg", "--loss", "logistic", "--l2", "1e-6", "--tol", "1e-10")),
     "sgd": ("dense", ("--solver", "sgd", "--tol", "0", "--max-passes", "40", "--batch-size", "512")),
@@ -115,8 +118,19 @@ class Job:
     """A job under run.sh."""
 
     def __init__(self, directory: Path, data: Path, options: tuple[str, ...], ranks: int, *more: str) -> None:
-        self.directory, self._out = directory, tempfile.TemporaryFile()
-        command = [str(RUN), "-n", str(ranks), "train", str(data), *options, "--run-dir", str(directory), "--json", *more]
+        self.directory, self._out = directory, tempfile.TemporaryFile()  # noqa: SIM115
+        command = [
+            str(RUN),
+            "-n",
+            str(ranks),
+            "train",
+            str(data),
+            *options,
+            "--run-dir",
+            str(directory),
+            "--json",
+            *more,
+        ]
         self.begin = time.monotonic()
         self.process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=self._out, stdin=subprocess.DEVNULL, start_new_session=True
@@ -217,7 +231,9 @@ def kill_ranks(rng: random.Random, directory: Path, kills: int, cases: list[str]
         end = judge(job, status, model, killed)
         tally.jobs, tally.kills = tally.jobs + 1, tally.kills + killed
         tally.ends[end] += 1
-        print(f"{tally.jobs} {name} on {ranks} ranks, {killed} killed: {end} (status {status}, {took:.1f} s)", flush=True)
+        print(
+            f"{tally.jobs} {name} on {ranks} ranks, {killed} killed: {end} (status {status}, {took:.1f} s)", flush=True
+        )
         if end not in ("survived", "undisturbed"):
             print(job.said, flush=True)
     return tally
