@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from contextlib import suppress
 
 from mpigd.cli import dispatch
 from mpigd.comm import Comm
@@ -64,8 +63,7 @@ def main() -> int:
         if comm.size > 1:
             comm.abort(status)
     sys.stdout.flush()
-    with suppress(RanksLostError):  # there is nothing left to lose
-        comm.leave()
+    comm.finish(status)
     return status
 
 

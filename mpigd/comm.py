@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -26,6 +28,7 @@ T = TypeVar("T")
 NOTHING = np.zeros(0)
 # Classes of errors by which an MPI with user-level failure mitigation says that a rank has died.
 GOES_ON = "OMPI_MCA_mpi_ft_enable"  # set by mpirun --with-ft ulfm
+FINISHING = 20  # seconds that MPI has to come to its end
 DEATHS = ("ERR_PROC_FAILED", "ERR_PROC_FAILED_PENDING", "ERR_REVOKED")
 # Numbers of a message beside its sums: what ranks ask for, and two from which they see that they hold the same theta.
 BESIDE = 3
@@ -59,6 +62,8 @@ class Comm:
     resent : how many exact sums had to be sent twice so far, after the first of their kind.
     asks : a number that goes with every sum.  heard : the sum of it over ranks, as of the last sum; the same on all.
 
+    damaged : whether a rank has died, as far as this one knows.
+
     A collective that finds that a rank has died raises RanksLostError on those that notice, and sees to it that the others
     do; where the MPI library can't go on after a death it ends all ranks itself.
     """
@@ -72,6 +77,7 @@ class Comm:
         self.members: list[Member] = []
         self.seconds, self.waiting, self.resent = 0.0, 0.0, 0
         self.asks = self.heard = 0
+        self.damaged = False
         self._use(mpi_comm)
 
     def _use(self, mpi_comm: Intracomm) -> None:
@@ -137,6 +143,7 @@ class Comm:
         except self._api.Exception as error:
             if error.Get_error_class() not in self._deaths:
                 raise
+            self.damaged = True
             self._revoke()
             raise RanksLostError from None
         finally:
@@ -306,6 +313,20 @@ class Comm:
     def leave(self) -> None:
         """Wait for all ranks, so that none is killed by the launcher while it still has work to do."""
         self._wait(lambda: self._mpi.Ibarrier())
+
+    def finish(self, status: int) -> None:
+        """Wait for all ranks before this process ends; where ranks have died it ends here, with this exit status.
+
+        MPI's own end waits for the dead, at times for ever. A rank that does not know of them has a while for it.
+        """
+        with suppress(RanksLostError):  # there is nothing left to lose
+            self.leave()
+        if self.damaged:
+            sys.stdout.flush()
+            os._exit(status)
+        if self.survives and hasattr(signal, "alarm"):
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(FINISHING)
 
     def _wait(self, start: Callable[[], Request]) -> None:
         """Start a collective and wait without keeping a core busy: other ranks of this machine may need it to get here.
