@@ -28,8 +28,11 @@ T = TypeVar("T")
 NOTHING = np.zeros(0)
 # Classes of errors by which an MPI with user-level failure mitigation says that a rank has died.
 GOES_ON = "OMPI_MCA_mpi_ft_enable"  # set by mpirun --with-ft ulfm
-FINISHING = 20  # seconds that MPI has to come to its end
+# Seconds that MPI has to begin, and to come to its end.
+BEGINNING, FINISHING = int(os.environ.get("MPIGD_BEGIN_SECONDS", "120")), 20
 DEATHS = ("ERR_PROC_FAILED", "ERR_PROC_FAILED_PENDING", "ERR_REVOKED")
+UNCLEAR = ("ERR_OTHER", "ERR_INTERN", "ERR_UNKNOWN")  # what collectives that do not block make of them in Open MPI
+IN_VAIN = 3  # repairs without a death after which it is another error
 # Numbers of a message beside its sums: what ranks ask for, and two from which they see that they hold the same theta.
 BESIDE = 3
 # Of the digest of what ranks should hold alike: so few that squares of it, summed over 2^16 ranks, fit a double.
@@ -77,7 +80,7 @@ class Comm:
         self.members: list[Member] = []
         self.seconds, self.waiting, self.resent = 0.0, 0.0, 0
         self.asks = self.heard = 0
-        self.damaged = False
+        self.damaged, self._in_vain = False, 0
         self._use(mpi_comm)
 
     def _use(self, mpi_comm: Intracomm) -> None:
@@ -90,9 +93,17 @@ class Comm:
 
     @classmethod
     def world(cls) -> Comm:
-        """All ranks that mpirun started."""
+        """All ranks that mpirun started.
+
+        Where a rank dies before MPI has begun, the others wait for it for ever; so they are given a limit.
+        """
+        limited = GOES_ON in os.environ and hasattr(signal, "alarm")
+        if limited:
+            signal.alarm(BEGINNING)
         from mpi4py import MPI
 
+        if limited:
+            signal.alarm(0)
         return cls(MPI.COMM_WORLD)
 
     @classmethod
@@ -115,14 +126,15 @@ class Comm:
     def repair(self) -> list[Member]:
         """Go on with the ranks that are left, in the same order; returns those that are not.
 
-        Called by all of them, as often as RanksLostError is raised. Ranks may die meanwhile: then the next collective says
-        so. (W. Bland et al., "Post-failure recovery of MPI communication capability", Int. J. High Perform. Comput.
+        Called by all of them, as often as RanksLostError is raised. Ranks may die meanwhile: then the next collective
+        says so. (W. Bland et al., "Post-failure recovery of MPI communication capability", Int. J. High Perform. Comput.
         Appl. 27, 2013, section 4.)
         """
         before, members = self._mpi, self.members
         self._revoke()
         after = before.Shrink()
         self._use(cast("Intracomm", after))
+        self._in_vain = self._in_vain + 1 if before.Get_size() == after.Get_size() else 0
         group, own = before.Get_group(), after.Get_group()
         places = own.Translate_ranks(None, group)
         self.members = [members[place] for place in places] if members else []
@@ -141,13 +153,17 @@ class Comm:
         try:
             yield
         except self._api.Exception as error:
-            if error.Get_error_class() not in self._deaths:
+            if error.Get_error_class() not in self._deaths and not (self.survives and self._is_unclear(error)):
                 raise
             self.damaged = True
             self._revoke()
             raise RanksLostError from None
         finally:
             self.waiting = 0.0
+
+    def _is_unclear(self, error: Exception) -> bool:
+        classes = {getattr(self._api, name) for name in UNCLEAR}
+        return error.Get_error_class() in classes and self._in_vain < IN_VAIN  # type: ignore[attr-defined]
 
     def sum(self, buffer: np.ndarray) -> np.ndarray:
         """Replace a contiguous numeric array by its sum over ranks, in place."""

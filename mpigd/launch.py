@@ -19,8 +19,8 @@ LAUNCHERS = {
     "srun": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 }
 REMEDIES = {
-    "srun": "give srun the --mpi=… that this MPI was built for (pmix for Open MPI, pmi2 for MPICH; srun --mpi=list shows "
-    "what there is), or use mpirun inside of sbatch",
+    "srun": "give srun the --mpi=… that this MPI was built for (pmix for Open MPI, pmi2 for MPICH; see srun "
+    "--mpi=list), or use mpirun inside of sbatch",
 }
 USUAL_REMEDY = "use the mpirun of the MPI library that mpi4py is bound to (python -m mpi4py --mpi-library)"
 

@@ -29,6 +29,7 @@ import h5py
 import numpy as np
 
 RUN = Path(__file__).resolve().parent.parent / "run.sh"
+BEGINNING = 20  # seconds in which all ranks have to begin: a death before that can not be survived
 PATIENCE = 90.0  # seconds of a job, after which it counts as hung
 MOST_RANKS = 8
 # Solver and options, the kind of data: long enough that most deaths are amid steps.
@@ -131,9 +132,15 @@ class Job:
             "--json",
             *more,
         ]
+        environment = {**os.environ, "MPIGD_BEGIN_SECONDS": str(BEGINNING)}
         self.begin = time.monotonic()
         self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=self._out, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=self._out,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment,
         )
 
     def wait(self) -> tuple[int | None, float]:
@@ -213,7 +220,14 @@ def judge(job: Job, status: int | None, wanted: Any, kills: int) -> str:
     if status == 0:
         return ("survived" if kills else "undisturbed") if job.model() == wanted else "wrong"
     said = job.said
-    if "mpigd: " in said or "MPI_Init" in said or "PRTE" in said or "prterun" in said or "signal 9" in said:
+    if (
+        "mpigd: " in said
+        or "MPI_Init" in said
+        or "PRTE" in said
+        or "prterun" in said
+        or "signal 9" in said
+        or "signal 14" in said
+    ):
         return "ended, and said so"
     return "unclear"
 
