@@ -168,26 +168,23 @@ ranks() {
 }
 
 # Runs a command of mpigd and returns what became of it. A launcher's own status can't be trusted: it may be 0 where a
-# host was lost, and is not where a rank died and the others went on. A fit says in its run directory how it ended.
+# host was lost, and is not where a rank died and the others went on. Rank 0 notes how the job ended, and a fit says so in
+# its run directory.
 job() {
-    local n=$1 status=0 note directory word
+    local n=$1 status=0 note directory ended
     shift
     note=$(mktemp)
     MPIGD_RUN_NOTE=$note ranks "$n" -m mpigd "$@" || status=$?
-    directory=$(cat "$note")
+    directory=$(sed -n 's/^directory //p' "$note" | tail -n 1)
+    ended=$(sed -n 's/^status //p' "$note" | tail -n 1)
     rm -f "$note"
-    if [ -n "$directory" ]; then
-        word=$(cat "$directory/STATUS" 2>/dev/null || true)
-        case $word in
-            done) status=0 ;;
-            stopped | failed) [ "$status" != 0 ] || status=1 ;;
-            *)
-                say "the run did not come to its end: go on with --resume --run-dir $directory"
-                [ "$status" != 0 ] || status=8
-                ;;
-        esac
+    if [ -n "$directory" ] && [ "$(cat "$directory/STATUS" 2>/dev/null)" = done ]; then
+        ended=0
+    elif [ -z "$ended" ]; then
+        [ "$status" != 0 ] || status=8
+        say "the job did not come to its end (status $status)${directory:+: go on with --resume --run-dir $directory}"
     fi
-    return "$status"
+    return "${ended:-$status}"
 }
 
 run_tests() {

@@ -8,7 +8,7 @@ import traceback
 from mpigd.cli import dispatch
 from mpigd.comm import Comm
 from mpigd.errors import LostError, MpigdError, RanksLostError, complain
-from mpigd.launch import check_launch
+from mpigd.launch import check_launch, note
 
 INTERRUPTED = 130
 
@@ -63,6 +63,8 @@ def main() -> int:
         if comm.size > 1:
             comm.abort(status)
     sys.stdout.flush()
+    if comm.rank == 0:
+        note("status", status)
     comm.finish(status)
     return status
 

@@ -22,7 +22,7 @@ from mpigd.errors import BitsError, MpigdError, RanksLostError
 from mpigd.replicated import digest
 
 if TYPE_CHECKING:
-    from mpi4py.MPI import Intracomm, Op, Request
+    from mpi4py.MPI import Intracomm, Op
 
 T = TypeVar("T")
 NOTHING = np.zeros(0)
@@ -31,6 +31,7 @@ GOES_ON = "OMPI_MCA_mpi_ft_enable"  # set by mpirun --with-ft ulfm
 # Seconds that MPI has to begin, and to come to its end.
 BEGINNING, FINISHING = int(os.environ.get("MPIGD_BEGIN_SECONDS", "120")), 20
 DEATHS = ("ERR_PROC_FAILED", "ERR_PROC_FAILED_PENDING", "ERR_REVOKED")
+MEETING = 1  # tag of messages that say that a rank has come
 UNCLEAR = ("ERR_OTHER", "ERR_INTERN", "ERR_UNKNOWN")  # what collectives that do not block make of them in Open MPI
 IN_VAIN = 3  # repairs without a death after which it is another error
 # Numbers of a message beside its sums: what ranks ask for, and two from which they see that they hold the same theta.
@@ -236,10 +237,12 @@ class Comm:
         """The value that rank `root` passes, on every rank."""
         message = np.frombuffer(pickle.dumps(value) if self.rank == root else b"", np.uint8)
         length = np.array([len(message)])
-        self._wait(lambda: self._mpi.Ibcast(length, root=root))
-        if self.rank != root:
-            message = np.empty(int(length[0]), np.uint8)
-        self._wait(lambda: self._mpi.Ibcast(message, root=root))
+        self._meet(self._mpi)
+        with self._deaths_noticed():
+            self._mpi.Bcast(length, root=root)
+            if self.rank != root:
+                message = np.empty(int(length[0]), np.uint8)
+            self._mpi.Bcast(message, root=root)
         result: T = value if self.rank == root else pickle.loads(message.tobytes())
         return result
 
@@ -284,7 +287,9 @@ class Comm:
         except Exception as caught:
             error = caught
         failed = np.array([self.size if error is None else self.rank])
-        self._wait(lambda: self._mpi.Iallreduce(self._api.IN_PLACE, failed, op=self._api.MIN))
+        self._meet(self._mpi)
+        with self._deaths_noticed():
+            self._mpi.Allreduce(self._api.IN_PLACE, failed, op=self._api.MIN)
         first = int(failed[0])
         if first == self.size:
             return
@@ -302,12 +307,12 @@ class Comm:
         node = self._of_node()
         leader = node.Get_rank() == 0
         if not leader:
-            self._wait(node.Ibarrier)
+            self._meet(node)
         try:
             yield
         finally:
             if leader:
-                self._wait(node.Ibarrier)
+                self._meet(node)
 
     def _of_node(self) -> Intracomm:
         """The ranks of this machine."""
@@ -328,7 +333,7 @@ class Comm:
 
     def leave(self) -> None:
         """Wait for all ranks, so that none is killed by the launcher while it still has work to do."""
-        self._wait(lambda: self._mpi.Ibarrier())
+        self._meet(self._mpi)
 
     def finish(self, status: int) -> None:
         """Wait for all ranks before this process ends; where ranks have died it ends here, with this exit status.
@@ -344,18 +349,24 @@ class Comm:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(FINISHING)
 
-    def _wait(self, start: Callable[[], Request]) -> None:
-        """Start a collective and wait without keeping a core busy: other ranks of this machine may need it to get here.
+    def _meet(self, comm: Intracomm) -> None:
+        """Wait for all ranks of a communicator without keeping a core busy: others of this machine may need it.
 
-        For collectives between the phases of a job, where ranks may be seconds apart. MPI libraries spin
-        while they wait, and a Python signal handler runs only when a call into them has returned.
+        For collectives between the phases of a job, where ranks may be seconds apart: MPI libraries spin while they
+        wait. Everybody hears of everybody in rounds, of the rank that is 1, 2, 4, … before (D. Hensgen, R. Finkel,
+        U. Manber, "Two algorithms for barrier synchronization", Int. J. Parallel Program. 17, 1988). Not MPI's own
+        barrier in the background: when a rank dies amid one, Open MPI may never come back from it.
         """
-        pause = 1e-5
+        rank, size, distance = comm.Get_rank(), comm.Get_size(), 1
         with self._deaths_noticed():
-            request = start()
-            while not request.Test():
-                time.sleep(pause)
-                pause = min(2.0 * pause, 1e-3)
+            while distance < size:
+                heard = comm.Irecv(np.empty(0), (rank - distance) % size, MEETING)
+                told = comm.Isend(np.empty(0), (rank + distance) % size, MEETING)
+                pause = 1e-5
+                while not (heard.Test() and told.Test()):
+                    time.sleep(pause)
+                    pause = min(2.0 * pause, 1e-3)
+                distance *= 2
 
     def abort(self, status: int) -> None:
         """End all ranks at once. Not a collective: one rank is enough."""

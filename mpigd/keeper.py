@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from mpigd.comm import Comm, Member
 from mpigd.errors import DataError, LostError, MpigdError, OutputError, StoppedError, UsageError, complain
 from mpigd.fitting import Progress
 from mpigd.history import Record
-from mpigd.launch import end_of_job
+from mpigd.launch import end_of_job, note
 from mpigd.model import Model
 from mpigd.options import Train, parse_seconds
 from mpigd.rundir import DONE, FAILED, STOPPED, RunDirectory
@@ -120,8 +119,7 @@ class Keeper:
                     self._directory.event("resumed", step=self.resumed.at.overall.step, ranks=ranks)
                 else:
                     self._directory.create(config, ranks)
-                if note := os.environ.get("MPIGD_RUN_NOTE"):  # a file, in which a script wants to know the directory
-                    Path(note).write_text(f"{self.path}\n", encoding="utf-8")
+                note("directory", self.path)
         self._created, self._last = True, time.monotonic()
 
     def adopt(self, fit: Fit, lost: Sequence[Member]) -> None:

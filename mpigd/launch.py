@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from mpigd.errors import UsageError, same_everywhere
 from mpigd.options import parse_seconds
@@ -56,3 +57,13 @@ def end_of_job(environment: Mapping[str, str] = os.environ) -> float | None:
         return time.time() + parse_seconds(left)
     except (OSError, subprocess.SubprocessError, UsageError):  # UNLIMITED among them
         return None
+
+
+def note(what: str, value: object, environment: Mapping[str, str] = os.environ) -> None:
+    """Tell the script that started the job something, if it has named a file for that: a launcher's status says little.
+
+    Lines are `directory PATH`, where a fit is written, and at the end of every job `status NUMBER`.
+    """
+    if path := environment.get("MPIGD_RUN_NOTE"):
+        with suppress(OSError), open(path, "a", encoding="utf-8") as file:
+            file.write(f"{what} {value}\n")
