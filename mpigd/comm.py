@@ -68,8 +68,8 @@ class Comm:
 
     damaged : whether a rank has died, as far as this one knows.
 
-    A collective that finds that a rank has died raises RanksLostError on those that notice, and sees to it that the others
-    do; where the MPI library can't go on after a death it ends all ranks itself.
+    A collective that finds that a rank has died raises RanksLostError on those that notice, and sees to it that the
+    others do; where the MPI library can't go on after a death it ends all ranks itself.
     """
 
     def __init__(self, mpi_comm: Intracomm) -> None:
@@ -128,8 +128,8 @@ class Comm:
         """Go on with the ranks that are left, in the same order; returns those that are not.
 
         Called by all of them, as often as RanksLostError is raised. Ranks may die meanwhile: then the next collective
-        says so. (W. Bland et al., "Post-failure recovery of MPI communication capability", Int. J. High Perform. Comput.
-        Appl. 27, 2013, section 4.)
+        says so. (W. Bland et al., "Post-failure recovery of MPI communication capability", Int. J. High Perform.
+        Comput. Appl. 27, 2013, section 4.)
         """
         before, members = self._mpi, self.members
         self._revoke()
