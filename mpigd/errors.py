@@ -63,6 +63,12 @@ class BitsError(MpigdError):
     exit_status = 6
 
 
+class DoneError(MpigdError):
+    """There is nothing left to do: said, but a success."""
+
+    exit_status = 0
+
+
 class StoppedError(MpigdError):
     """The fit was asked to stop before it had ended: by a signal or a time limit. A checkpoint tells where to go on."""
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from mpigd import checkpoint
 from mpigd.comm import Comm, Member
-from mpigd.errors import DataError, LostError, MpigdError, OutputError, StoppedError, UsageError, complain
+from mpigd.errors import DataError, DoneError, LostError, MpigdError, OutputError, StoppedError, UsageError, complain
 from mpigd.fitting import Progress
 from mpigd.history import Record
 from mpigd.launch import end_of_job, note
@@ -83,7 +83,8 @@ class Keeper:
 
     def _find(self) -> Kept | None:
         if RunDirectory(self.path).status == DONE:
-            raise UsageError(f"{self.path}: --resume: this run is done, its model is there")
+            wrong = DoneError if self._options.resume == "auto" else UsageError
+            raise wrong(f"{self.path}: --resume: this run is done, its model is there")
         found = checkpoint.newest(self.path)
         if found is None:
             if self._options.resume == "yes":
