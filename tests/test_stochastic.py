@@ -283,7 +283,7 @@ def test_mini_batches_may_have_no_rows(comm: Comm, write_data: Callable[..., Pat
     objective, (solver, *_) = make_objective(comm, data, chosen), make_solver(chosen, data)
     count = objective.batch_count(1)
     assert count == 5
-    blocks = data.blocks
+    blocks = np.arange(-(-ROWS // data.header.block))
     dealt = [deal(chosen.seed, epoch, blocks, data.header.block, ROWS, count)[::40] for epoch in range(12)]
     state, empty = solver.init(objective, np.ones(objective.shape)), 0
     for t in range(12 * count):
