@@ -20,6 +20,7 @@ from mpigd.model import Model
 from mpigd.options import Train, parse_seconds
 from mpigd.rundir import DONE, FAILED, STOPPED, RunDirectory
 
+ENDS = "note: where a rank dies this MPI ends the job; Open MPI 5 goes on if it is started with mpirun --with-ft ulfm"
 SHARE = 0.01  # of the time that writing checkpoints may take
 SELDOM = 30.0  # seconds between them, at least, unless they are asked for more often
 MARGIN, MARGIN_SHARE = 5.0, 0.1  # seconds before a time limit, at most that share of it, beside two steps and copies
@@ -75,10 +76,6 @@ class Keeper:
                 self._end = None if options.time_limit == "none" else end_of_job()
                 if options.time_limit not in (None, "none"):
                     self._end = self._begin + parse_seconds(options.time_limit)
-                if comm.size > 1 and not comm.survives and options.on_failure == "continue":
-                    complain(
-                        "note: this MPI ends the job when a rank dies (mpirun --with-ft ulfm of Open MPI 5 would not)"
-                    )
         self.resumed, self._end = comm.share((self.resumed, self._end))
 
     def _find(self) -> Kept | None:
@@ -121,6 +118,8 @@ class Keeper:
                 else:
                     self._directory.create(config, ranks)
                 note("directory", self.path)
+                if ranks > 1 and not self._comm.survives and self._options.on_failure == "continue":
+                    complain(ENDS)
         self._created, self._last = True, time.monotonic()
 
     def adopt(self, fit: Fit, lost: Sequence[Member]) -> None:

@@ -127,7 +127,9 @@ class Outcome:
         return result
 
     def complaints(self) -> list[str]:
-        return [line for line in self.err.splitlines() if line.startswith("mpigd: ")]
+        """What mpigd complained of; a note is not a complaint."""
+        said = (line for line in self.err.splitlines() if line.startswith("mpigd: "))
+        return [line for line in said if not line.startswith("mpigd: note: ")]
 
 
 def launcher() -> str:
