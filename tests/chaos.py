@@ -119,7 +119,9 @@ class Job:
     """A job under run.sh."""
 
     def __init__(self, directory: Path, data: Path, options: tuple[str, ...], ranks: int, *more: str) -> None:
-        self.directory, self._out = directory, tempfile.TemporaryFile()  # noqa: SIM115
+        self.directory = directory
+        handle, name = tempfile.mkstemp(prefix="chaos-")
+        self._said = Path(name)
         command = [
             str(RUN),
             "-n",
@@ -137,11 +139,12 @@ class Job:
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,
-            stderr=self._out,
+            stderr=handle,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             env=environment,
         )
+        os.close(handle)
 
     def wait(self) -> tuple[int | None, float]:
         """Status, None where it hung, and seconds."""
@@ -164,8 +167,7 @@ class Job:
     @property
     def said(self) -> str:
         """What it wrote on standard error."""
-        self._out.seek(0)
-        return self._out.read().decode(errors="replace")
+        return self._said.read_text(encoding="utf-8", errors="replace")
 
     def model(self) -> tuple[str, int] | None:
         """Fingerprint of its model and the number of records of its history."""

@@ -13,7 +13,7 @@ from mpigd.reader import owned_rows
 
 
 @given(
-    n=st.integers(1, 3000),
+    n=st.integers(1, 1000),
     block=st.sampled_from([1, 16, 64]),
     deaths=st.lists(st.integers(0, 7), min_size=1, max_size=7),
     size=st.integers(1, 8),
