@@ -1,0 +1,125 @@
+"""A SLURM of one node on this machine, for tests: its own daemons, without systemd, munge and accounting."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+CONFIG = """\
+ClusterName=mpigd
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+AuthType=auth/none
+CredType=cred/none
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SwitchType=switch/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/none
+SlurmdParameters=config_overrides
+ReturnToService=2
+SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0
+KillWait=5
+NodeName={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=8 Boards=1 SocketsPerBoard=1 CoresPerSocket=8 ThreadsPerCore=1 \
+RealMemory=2000 State=UNKNOWN
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
+
+
+def lacking() -> str:
+    """Why there can be no SLURM here; empty if there can."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        return f"SLURM is not installed ({', '.join(missing)}): apt-get install slurm-wlm"
+    return "" if os.geteuid() == 0 else "only root can start the daemons of SLURM"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        return int(some.getsockname()[1])
+
+
+class Slurm:
+    """A context manager: the daemons run as long as it does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.host = folder, socket.gethostname()
+        self._daemons: list[subprocess.Popen[bytes]] = []
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMIX", "SLURM"))}
+        self._environment |= {"SLURM_CONF": str(folder / "slurm.conf")}
+
+    def __enter__(self) -> Slurm:
+        for name in ("state", "spool"):
+            (self._folder / name).mkdir()
+        config = CONFIG.format(host=self.host, folder=self._folder, port=free_port(), node_port=free_port())
+        (self._folder / "slurm.conf").write_text(config)
+        for command in (["slurmctld", "-D", "-i"], ["slurmd", "-D", "-N", self.host]):
+            self._daemons.append(
+                subprocess.Popen(command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            )
+        try:
+            self.wait_for(lambda: "idle" in self("sinfo", "--noheader", "--format", "%t"), 30.0)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self("scancel", "--user", "root", "--signal=KILL", "--full")
+        for daemon in reversed(self._daemons):
+            daemon.send_signal(signal.SIGTERM)
+            try:
+                daemon.wait(10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+
+    def __call__(self, *command: str, **environment: str) -> str:
+        """What a command of SLURM prints, its complaints as well."""
+        done = subprocess.run(
+            command,
+            env=self._environment | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=30,
+        )
+        return done.stdout.strip()
+
+    def state(self, job: str) -> str:
+        """Of a job, as in PENDING."""
+        words = dict(word.split("=", 1) for word in self("scontrol", "show", "job", job).split() if "=" in word)
+        return words.get("JobState", "")
+
+    def wait_for(self, holds: object, seconds: float = 60.0) -> None:
+        """Wait until a function returns something true."""
+        assert callable(holds)
+        end = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > end:
+                logs = (self._folder / "slurmctld.log", self._folder / "slurmd.log")
+                said = "\n".join(log.read_text()[-3000:] for log in logs if log.exists())
+                raise TimeoutError(f"SLURM did not come to this:\n{said}")
+            time.sleep(0.1)
