@@ -214,7 +214,7 @@ lint() {
     (cd "$venv/types" && MYPYPATH=. "$bin/mypy" --config-file "$here/pyproject.toml" --cache-dir "$here/.mypy_cache" \
         -p mpigd -p mpigd_kernels -p mpigd_data)
     "$bin/codespell"
-    "$bin/shellcheck" run.sh .ci/run
+    "$bin/shellcheck" run.sh .ci/run examples/slurm/*.sbatch
     say "nothing to complain about"
 }
 

@@ -224,6 +224,7 @@ def judge(job: Job, status: int | None, wanted: Any, kills: int) -> str:
     said = job.said
     if (
         "mpigd: " in said
+        or "did not come to its end" in said
         or "MPI_Init" in said
         or "PRTE" in said
         or "prterun" in said

@@ -38,7 +38,7 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0
 KillWait=5
-NodeName={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=8 Boards=1 SocketsPerBoard=1 CoresPerSocket=8 ThreadsPerCore=1 \
+NodeName={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=8 SocketsPerBoard=1 CoresPerSocket=8 ThreadsPerCore=1 \
 RealMemory=2000 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """

@@ -15,7 +15,7 @@ from conftest import launcher
 from mpi4py import MPI
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "slurm"
-OPTIONS = ("--solver", "gd", "--tol", "0", "--max-passes", "12000", "--checkpoint-steps", "200")
+OPTIONS = ("--solver", "gd", "--tol", "0", "--max-passes", "4000", "--checkpoint-steps", "200")
 pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(bool(slurm.lacking()), reason=slurm.lacking() or "-"),
