@@ -178,7 +178,7 @@ job() {
     directory=$(sed -n 's/^directory //p' "$note" | tail -n 1)
     ended=$(sed -n 's/^status //p' "$note" | tail -n 1)
     rm -f "$note"
-    if [ -n "$directory" ] && [ "$(cat "$directory/STATUS" 2>/dev/null)" = done ]; then
+    if [ -n "$directory" ] && [ "$(cat "$directory/STATUS" 2>/dev/null)" = "done" ]; then
         ended=0
     elif [ -z "$ended" ]; then
         [ "$status" != 0 ] || status=8
