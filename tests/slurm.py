@@ -17,6 +17,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
 AuthType=auth/none
 CredType=cred/none
+AuthInfo=cred_expire=5
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
@@ -119,7 +120,11 @@ class Slurm:
         end = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > end:
-                logs = (self._folder / "slurmctld.log", self._folder / "slurmd.log")
-                said = "\n".join(log.read_text()[-3000:] for log in logs if log.exists())
-                raise TimeoutError(f"SLURM did not come to this:\n{said}")
+                raise TimeoutError(f"SLURM did not come to this:\n{self.log}")
             time.sleep(0.1)
+
+    @property
+    def log(self) -> str:
+        """The ends of what the daemons say."""
+        logs = (self._folder / "slurmctld.log", self._folder / "slurmd.log")
+        return "\n".join(log.read_text()[-2000:] for log in logs if log.exists())
