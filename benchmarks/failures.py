@@ -86,8 +86,8 @@ def main() -> None:
         f"| and a checkpoint every 2 s | {ratio(kept)} |",
         "",
         f"One of three ranks killed, {DEATHS} times: a step took {1e3 * statistics.median(s for s, _ in lost):.2f} ms, "
-        f"the one with the death {1e3 * statistics.median(m for _, m in lost):.0f} ms (median), in which {share} rows were "
-        "read by the others.",
+        f"the one with the death {1e3 * statistics.median(m for _, m in lost):.0f} ms (median), in which {share} rows "
+        "were read by the others.",
     ]
     text = "\n".join(lines) + "\n"
     print(text)
