@@ -18,13 +18,14 @@ from mpigd.columns import Columns, Found, class_numbers, place_rows
 from mpigd.comm import Comm
 from mpigd.errors import DataError
 from mpigd.fingerprint import Hasher, of_data
+from mpigd.hdf5 import damage_reported, dataset_of, open_file
 from mpigd.ownership import Run, blocks_of, share_out
 from mpigd.parted import join, slices_of
 from mpigd.reader import Reader, slice_rows
 from mpigd.reading import Fields, Rows, rows_of
 from mpigd.sampling import deal, pick
 from mpigd.scratch import copied
-from mpigd.storage import NAMES, Header, Names, damage_reported, dataset_of, open_file, read_header
+from mpigd.storage import NAMES, Header, Names, read_header
 from mpigd.streaming import Room, check_memory, room_for_rows, scant_room, streamed
 from mpigd.watchdog import limited
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mpigd.storage import SPARSE, Header, damage_reported, open_file
+from mpigd.hdf5 import damage_reported, open_file
+from mpigd.storage import SPARSE, Header
 
 KIB, MIB = 1 << 10, 1 << 20
 SMALL_FILE = 16 * MIB  # of which the layout does not matter

@@ -15,7 +15,7 @@ from mpigd_kernels import LOSSES, Loss
 from mpigd import __version__
 from mpigd.errors import DataError
 from mpigd.files import written_whole
-from mpigd.storage import open_file
+from mpigd.hdf5 import open_file
 
 FORMAT = "mpigd-model-1"
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from mpigd.errors import DataError
 from mpigd.files import read_at
-from mpigd.storage import Header, damage_reported, in_one_piece, load_filters, open_file
+from mpigd.hdf5 import damage_reported, in_one_piece, load_filters, open_file
+from mpigd.storage import Header
 
 PIECE_BYTES = 1 << 20  # of a dataset in one piece: stays in the second-level cache
 CHUNKED_BYTES = 4 << 20  # of one in chunks, at least

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,33 +117,33 @@ def is_launcher(pid: int) -> bool:
 
 
 class Job:
-    """A job under run.sh."""
+    """A job under run.sh.
 
-    def __init__(self, directory: Path, data: Path, options: tuple[str, ...], ranks: int, *more: str) -> None:
+    more : further options.  prefix : words before the command, as for another host.  settings : of its environment.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        data: Path,
+        options: Sequence[str],
+        ranks: int,
+        *more: str,
+        prefix: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
         handle, name = tempfile.mkstemp(prefix="chaos-")
         self._said = Path(name)
-        command = [
-            str(RUN),
-            "-n",
-            str(ranks),
-            "train",
-            str(data),
-            *options,
-            "--run-dir",
-            str(directory),
-            "--json",
-            *more,
-        ]
-        environment = {**os.environ, "MPIGD_BEGIN_SECONDS": str(BEGINNING)}
+        command = [*prefix, str(RUN), "-n", str(ranks), "train", str(data), *options, "--run-dir", str(directory)]
         self.begin = time.monotonic()
         self.process = subprocess.Popen(
-            command,
+            [*command, "--json", *more],
             stdout=subprocess.DEVNULL,
             stderr=handle,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=environment,
+            env={**os.environ, "MPIGD_BEGIN_SECONDS": str(BEGINNING), **(settings or {})},
         )
         os.close(handle)
 
@@ -169,17 +170,49 @@ class Job:
         """What it wrote on standard error."""
         return self._said.read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def records(self) -> int:
+        """Lines of its history so far."""
+        return records_of(self.directory)
+
+    @property
+    def status(self) -> str:
+        """What its run directory says of it."""
+        return status_of(self.directory)
+
     def model(self) -> tuple[str, int] | None:
-        """Fingerprint of its model and the number of records of its history."""
-        path = self.directory / "model.h5"
-        if not path.exists():
-            return None
-        with h5py.File(path) as file:
-            fingerprint = str(file.attrs["fingerprint"])
-        lines = (self.directory / "history.jsonl").read_text().splitlines()
-        history = [json.loads(line) for line in lines]
-        keys = ("step", "passes", "objective", "grad_norm")
-        return fingerprint, hash(tuple(tuple(record[key] for key in keys) for record in history))
+        """See `model_of`."""
+        return model_of(self.directory)
+
+
+def records_of(run: Path) -> int:
+    """Lines of the history of a run so far."""
+    history = run / "history.jsonl"
+    return history.read_text().count("\n") if history.exists() else 0
+
+
+def status_of(run: Path) -> str:
+    """What a run directory says of the run; empty before it does."""
+    path = run / "STATUS"
+    return path.read_text().strip() if path.exists() else ""
+
+
+def events_of(run: Path) -> list[dict[str, Any]]:
+    """What happened in a run."""
+    path = run / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def model_of(run: Path) -> tuple[str, int] | None:
+    """Fingerprint of the model of a run, and a hash of its history; None before there is one."""
+    path = run / "model.h5"
+    if not path.exists():
+        return None
+    with h5py.File(path) as file:
+        fingerprint = str(file.attrs["fingerprint"])
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    keys = ("step", "passes", "objective", "grad_norm")
+    return fingerprint, hash(tuple(tuple(record[key] for key in keys) for record in history))
 
 
 def undisturbed(directory: Path, data: dict[str, Path], cases: list[str]) -> dict[str, tuple[Any, float]]:

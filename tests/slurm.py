@@ -1,4 +1,4 @@
-"""A SLURM of one node on this machine, for tests: its own daemons, without systemd, munge and accounting."""
+"""A SLURM on this machine, or on hosts of tests/hosts.py: its own daemons, without systemd, munge and accounting."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from hosts import Hosts
+
 CONFIG = """\
 ClusterName=mpigd
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={controller}
 SlurmctldPort={port}
 AuthType=auth/none
 CredType=cred/none
@@ -21,11 +23,11 @@ AuthInfo=cred_expire=5
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -38,9 +40,10 @@ JobCompType=jobcomp/none
 SlurmdParameters=config_overrides
 ReturnToService=2
 SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0
+SlurmdTimeout=10
 KillWait=5
-NodeName={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=8 SocketsPerBoard=1 CoresPerSocket=8 ThreadsPerCore=1 \
-RealMemory=2000 State=UNKNOWN
+NodeName=DEFAULT CPUs=8 SocketsPerBoard=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=2000 State=UNKNOWN
+{nodes}
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
@@ -62,10 +65,14 @@ def free_port() -> int:
 
 
 class Slurm:
-    """A context manager: the daemons run as long as it does."""
+    """A context manager: the daemons run as long as it does.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.host = folder, socket.gethostname()
+    hosts : to have a node on each of them, the controller at their head; else there is one node, this machine.
+    """
+
+    def __init__(self, folder: Path, hosts: Hosts | None = None) -> None:
+        self._folder, self._hosts = folder, hosts
+        self.nodes = hosts.names if hosts else [socket.gethostname()]
         self._daemons: list[subprocess.Popen[bytes]] = []
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMIX", "SLURM"))}
         self._environment |= {"SLURM_CONF": str(folder / "slurm.conf")}
@@ -73,18 +80,35 @@ class Slurm:
     def __enter__(self) -> Slurm:
         for name in ("state", "spool"):
             (self._folder / name).mkdir()
-        config = CONFIG.format(host=self.host, folder=self._folder, port=free_port(), node_port=free_port())
+        if self._hosts:
+            controller = f"head({self._hosts.address('head')})"
+            nodes = [f"NodeName={name} NodeAddr={self._hosts.address(name)}" for name in self.nodes]
+        else:
+            controller = f"{self.nodes[0]}(127.0.0.1)"
+            nodes = [f"NodeName={self.nodes[0]} NodeAddr=127.0.0.1 Port={free_port()}"]
+        config = CONFIG.format(folder=self._folder, controller=controller, port=free_port(), nodes="\n".join(nodes))
         (self._folder / "slurm.conf").write_text(config)
-        for command in (["slurmctld", "-D", "-i"], ["slurmd", "-D", "-N", self.host]):
-            self._daemons.append(
-                subprocess.Popen(command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            )
+        self._start("head", "slurmctld", "-D", "-i")
+        for name in self.nodes:
+            self._start(name, "slurmd", "-D", "-N", name)
         try:
-            self.wait_for(lambda: "idle" in self("sinfo", "--noheader", "--format", "%t"), 30.0)
+            self.wait_for(self._all_idle, 30.0)
         except BaseException:
             self.__exit__(None, None, None)
             raise
         return self
+
+    def _start(self, where: str, *command: str) -> None:
+        enter = self._hosts.enter(where) if self._hosts else []
+        self._daemons.append(
+            subprocess.Popen(
+                [*enter, *command], env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+        )
+
+    def _all_idle(self) -> bool:
+        states = self("sinfo", "--noheader", "--Node", "--format", "%T").split()
+        return states == ["idle"] * len(self.nodes)
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self("scancel", "--user", "root", "--signal=KILL", "--full")
@@ -99,7 +123,7 @@ class Slurm:
     def __call__(self, *command: str, **environment: str) -> str:
         """What a command of SLURM prints, its complaints as well."""
         done = subprocess.run(
-            command,
+            [*(self._hosts.enter("head") if self._hosts else []), *command],
             env=self._environment | environment,
             text=True,
             stdout=subprocess.PIPE,
@@ -126,5 +150,4 @@ class Slurm:
     @property
     def log(self) -> str:
         """The ends of what the daemons say."""
-        logs = (self._folder / "slurmctld.log", self._folder / "slurmd.log")
-        return "\n".join(log.read_text()[-2000:] for log in logs if log.exists())
+        return "\n".join(log.read_text()[-2000:] for log in sorted(self._folder.glob("*.log")))

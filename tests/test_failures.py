@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -60,18 +59,9 @@ def start(data: dict[str, Path], tmp_path: Path) -> Iterator[Callable[..., chaos
 
 def steps_of(job: chaos.Job, steps: int) -> None:
     """Wait until the history of a job has so many lines."""
-    history = job.directory / "history.jsonl"
-    while not history.exists() or history.read_text().count("\n") < steps:
+    while job.records < steps:
         assert job.process.poll() is None, job.said
         time.sleep(0.02)
-
-
-def status(job: chaos.Job) -> str:
-    return (job.directory / "STATUS").read_text().strip()
-
-
-def events(job: chaos.Job) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (job.directory / "events.jsonl").read_text().splitlines()]
 
 
 def test_ranks_that_are_killed_do_not_change_a_bit(tmp_path: Path) -> None:
@@ -95,15 +85,15 @@ def test_a_signal_to_any_rank_stops_all_with_a_checkpoint(
     steps_of(job, 50)
     os.kill(max(chaos.ranks_of(job.process.pid)), getattr(signal, name))
     assert job.wait()[0] == 7, job.said
-    assert status(job) == "stopped"
+    assert job.status == "stopped"
     assert job.said.count("mpigd: ") == 1
     assert "a signal asked for it; go on with --resume" in job.said
     assert len(checkpoint.names_in(job.directory)) == 1
     again = start("--resume", ranks=2)
     assert again.wait()[0] == 0, again.said
     assert again.model() == undisturbed
-    assert status(again) == "done"
-    assert events(again)[-1]["event"] == "resumed"
+    assert again.status == "done"
+    assert chaos.events_of(again.directory)[-1]["event"] == "resumed"
     assert checkpoint.names_in(job.directory) == []
     assert start("--resume").wait()[0] == 2
     assert start("--resume", "auto").wait()[0] == 0
@@ -140,7 +130,7 @@ def test_it_stops_at_a_death_where_that_is_asked_for(
         steps_of(job, 50)
         os.kill(min(chaos.ranks_of(job.process.pid)), signal.SIGKILL)  # rank 0
         assert job.wait()[0] == 8, job.said
-        assert status(job) == "stopped"
+        assert job.status == "stopped"
         assert "rank 0 on" in job.said
         assert f"2 rank(s) are left ({' '.join(option)}); go on with --resume" in job.said
     again = start("--resume", ranks=1, at=job.directory)
@@ -157,7 +147,7 @@ def test_a_rank_that_is_stopped_is_named_and_ended(start: Callable[..., chaos.Jo
     assert f"(process {victim}) has not come to a sum for 3 s" in job.said
     assert "died; 2 rank(s) are left" in job.said
     assert job.model() == undisturbed
-    assert [event["event"] for event in events(job)] == ["ranks lost"]
+    assert [event["event"] for event in chaos.events_of(job.directory)] == ["ranks lost"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")

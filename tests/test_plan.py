@@ -294,7 +294,7 @@ def test_the_script_asks_for_what_was_planned(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text(text)
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
-    asked = [line.split(maxsplit=1)[1] for line in text.splitlines() if line.startswith("#SBATCH")]
+    asked = [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")]
     assert asked == [
         "--job-name=mpigd",
         "--nodes=3",
@@ -303,8 +303,12 @@ def test_the_script_asks_for_what_was_planned(tmp_path: Path) -> None:
         "--cpus-per-task=2",
         f"--mem={int(np.ceil(4 * 1.2 * 1124 + 300))}M",
         "--time=00:50:00",
+        "--requeue",
+        "--open-mode=append",
+        "--no-kill",
     ]
-    assert "train 'some data.h5' 'more*.h5' --loss=logistic --lower=-1.5 --no-intercept --threads=2 --json" in text
+    assert "train 'some data.h5' 'more*.h5' --loss=logistic --lower=-1.5 --no-intercept --threads=2 --resume" in text
+    assert "run=runs/mpigd-$SLURM_JOB_ID\n" in text
     assert 'slot:PE="$SLURM_CPUS_PER_TASK"' in text
 
 

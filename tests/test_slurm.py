@@ -60,18 +60,14 @@ class Batch:
 
     @property
     def status(self) -> str:
-        path = self.directory / "STATUS"
-        return path.read_text().strip() if path.exists() else ""
+        return chaos.status_of(self.directory)
 
     @property
     def steps(self) -> int:
-        path = self.directory / "history.jsonl"
-        return path.read_text().count("\n") if path.exists() else 0
+        return chaos.records_of(self.directory)
 
     def model(self) -> Any:
-        job = object.__new__(chaos.Job)
-        job.directory = self.directory
-        return job.model()
+        return chaos.model_of(self.directory)
 
     def run(self, steps: int = 300) -> None:
         """Wait until it has made some steps."""
@@ -106,9 +102,9 @@ def test_a_job_whose_node_is_set_down_goes_on_later(
 ) -> None:
     batch = Batch(cluster, tmp_path, "requeue.sbatch", data)
     batch.run()
-    cluster("scontrol", "update", f"nodename={cluster.host}", "state=down", "reason=test")
+    cluster("scontrol", "update", f"nodename={cluster.nodes[0]}", "state=down", "reason=test")
     batch.queued_again()
-    cluster("scontrol", "update", f"nodename={cluster.host}", "state=resume")
+    cluster("scontrol", "update", f"nodename={cluster.nodes[0]}", "state=resume")
     batch.complete()
     assert batch.model() == undisturbed
 

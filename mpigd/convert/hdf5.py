@@ -27,6 +27,7 @@ from mpigd.convert.source import (
     readable,
 )
 from mpigd.errors import DataError
+from mpigd.links import check_inside
 
 SPARSE_ROWS = 4096  # the most rows of a sparse piece
 
@@ -103,6 +104,8 @@ def opened(path: Path, named: Sequence[str]) -> Hdf5:
         names = _names(file, shape[1])
         inside = () if sparse else (names or numbered(shape[1]))
         beside = [name for name in dict.fromkeys((*BESIDE, *named)) if name in file and name not in inside]
+        for name in ("X", *beside):
+            check_inside(file[name], path, name)
         columns = [Column(name, "number") for name in inside]
         columns += [_column(path, file, name, shape[0]) for name in beside]
     check_twice(path, [column.name for column in columns])

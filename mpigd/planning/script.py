@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,12 @@ from mpigd.planning.forecast import Forecast
 
 SAFETY, LEAST_MINUTES = 3.0, 10  # of the time limit
 MARGIN, COMPILING = 1.2, 300 << 20  # of memory; what one rank of a node takes while it compiles kernels
+
+# For jobs of several nodes: SLURM leaves the others alone, and a node that is cut off is noticed within seconds.
+NODES_MAY_FAIL = """\
+#SBATCH --no-kill
+export PRTE_MCA_oob_tcp_keepalive_time=2 PRTE_MCA_oob_tcp_keepalive_intvl=1 PRTE_MCA_oob_tcp_keepalive_probes=2
+"""
 
 SCRIPT = """\
 #!/bin/bash
@@ -29,26 +35,29 @@ SCRIPT = """\
 #SBATCH --mem={node_memory}M
 # Predicted time times {safety:g}, at least {least} minutes.
 #SBATCH --time={limit}
-set -euo pipefail
+# Ahead of its limit the fit stops with a checkpoint; then, and after a node has failed, the job is queued again.
+#SBATCH --requeue
+#SBATCH --open-mode=append
+{nodes_may_fail}set -uo pipefail
 
 # module load openmpi
-cd {directory}
+cd {directory} || exit 1
 python={python}
-result=mpigd-$SLURM_JOB_ID.json
+run={run_dir}
 # mpigd's parallelism is its ranks and --threads.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-
-# Open MPI's mpirun takes nodes and ranks from SLURM. One that is not of the MPI of this Python starts jobs of one rank.
+# What goes on when ranks die is Open MPI 5 with this, and started so.
+export OMPI_MCA_pml=ob1
 start=(mpirun -n "$SLURM_NTASKS"{binding})
-ranks=$("${{start[@]}}" "$python" -c 'from mpi4py import MPI; c = MPI.COMM_WORLD; c.rank or print(c.size)')
-if [ "$ranks" != "$SLURM_NTASKS" ]; then
-    echo "mpirun did not start one job of $SLURM_NTASKS ranks: use the one of the MPI that mpi4py uses" >&2
-    exit 1
-fi
-
-"${{start[@]}}" "$python" -m mpigd train {arguments} --json >"$result"
-# A launcher may end with status 0 although it lost a node: what counts is the result.
-[ -s "$result" ]
+mpirun --version | grep -qE '\\(Open MPI\\) ([5-9]|[1-9][0-9])\\.' && start+=(--with-ft ulfm)
+mkdir -p "$run"
+"${{start[@]}}" "$python" -m mpigd train {arguments} --resume=auto --run-dir="$run" --json >"$run/result.json"
+# A launcher may end with status 0 although it lost a node: what counts is what the run says of itself.
+case $(cat "$run/STATUS") in
+    done) exit 0 ;;
+    stopped) scontrol requeue "$SLURM_JOB_ID" ;;
+    *) exit 1 ;;
+esac
 """
 
 
@@ -68,8 +77,10 @@ def batch_script(options: Train, plan: Forecast) -> str:
         limit=time_limit(plan.seconds),
         directory=shlex.quote(str(Path.cwd())),
         python=shlex.quote(sys.executable),
+        nodes_may_fail=NODES_MAY_FAIL if plan.nodes > 1 else "",
+        run_dir=shlex.quote(str(options.run_dir)) if options.run_dir else "runs/mpigd-$SLURM_JOB_ID",
         binding=' --map-by slot:PE="$SLURM_CPUS_PER_TASK"' if options.threads > 1 else "",
-        arguments=shlex.join(arguments_of(options)),
+        arguments=shlex.join(arguments_of(replace(options, run_dir=None, resume="no"))),
     )
 
 
