@@ -129,6 +129,13 @@ with_mpi() (
             export OMPI_MCA_pml OMPI_MCA_mtl OMPI_MCA_btl
         fi
         # The names differ: OMPI_ is read by Open MPI 4, PRTE_ by 5.
+        # Their daemons are to see within half a minute that a host is cut off; left alone they would take five.
+        local setting name
+        for setting in time=10 intvl=2 probes=5; do
+            for name in {OMPI,PRTE}_MCA_oob_tcp_keepalive_${setting%=*}; do
+                export "$name=${!name-${setting#*=}}"
+            done
+        done
         export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=slot:oversubscribe
         if [ "$ranks" -gt "$(cores)" ]; then
             export OMPI_MCA_hwloc_base_binding_policy=none PRTE_MCA_hwloc_default_binding_policy=none

@@ -8,7 +8,7 @@ import traceback
 from mpigd.cli import dispatch
 from mpigd.comm import Comm
 from mpigd.errors import LostError, MpigdError, RanksLostError, complain
-from mpigd.launch import check_launch, note
+from mpigd.launch import check_launch, end_hanging_launcher, note
 
 INTERRUPTED = 130
 
@@ -65,6 +65,8 @@ def main() -> int:
     sys.stdout.flush()
     if comm.rank == 0:
         note("status", status)
+        if status or comm.damaged:
+            end_hanging_launcher()
     comm.finish(status)
     return status
 

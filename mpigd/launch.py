@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from mpigd.errors import UsageError, same_everywhere
 from mpigd.options import parse_seconds
@@ -67,3 +68,30 @@ def note(what: str, value: object, environment: Mapping[str, str] = os.environ) 
     if path := environment.get("MPIGD_RUN_NOTE"):
         with suppress(OSError), open(path, "a", encoding="utf-8") as file:
             file.write(f"{what} {value}\n")
+
+
+HANGING = 30  # seconds after the end of the ranks that a launcher is given
+WAIT_AND_KILL = (
+    "n=0; while [ $n -lt {patience} ]; do sleep 1; kill -0 {pid} || exit 0; n=$((n + 1)); done; kill -9 {pid}"
+)
+
+
+def end_hanging_launcher(patience: int = HANGING) -> None:
+    """Leave a process behind that ends this one's launcher if that has not ended after so many seconds.
+
+    prterun of Open MPI 5 (PRRTE 3.0.11) was seen to wait for a lock for ever when all ranks had stopped after a signal
+    that it had been sent as well; a batch job would wait with it until its limit. Does nothing with other launchers,
+    and where a process can't be asked for its name (/proc).
+    """
+    launcher = os.getppid()
+    with suppress(OSError):
+        name = Path(f"/proc/{launcher}/comm").read_text(encoding="utf-8").strip()
+        if name.startswith("prte"):
+            subprocess.Popen(
+                ["sh", "-c", WAIT_AND_KILL.format(pid=launcher, patience=patience)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )

@@ -25,8 +25,7 @@ from types import TracebackType
 
 NETWORK = "10.77.0"
 TOOLS = ("ip", "tc", "unshare", "nsenter")
-# What it takes for Open MPI to begin on them, as these hosts share cores and a network that is none of its favourites;
-# and to see within seconds that one of them is cut off.
+# What it takes for Open MPI to begin on them, as these hosts share cores and a network that is none of its favourites.
 SETTINGS = {
     "OMPI_MCA_pml": "ob1",
     "OMPI_MCA_mtl": "^ofi",
@@ -34,9 +33,10 @@ SETTINGS = {
     "OMPI_MCA_mpi_yield_when_idle": "1",
     "PRTE_MCA_hwloc_default_binding_policy": "none",
     "PRTE_MCA_rmaps_default_mapping_policy": "slot:oversubscribe",
-    "PRTE_MCA_oob_tcp_keepalive_time": "2",
-    "PRTE_MCA_oob_tcp_keepalive_intvl": "1",
-    "PRTE_MCA_oob_tcp_keepalive_probes": "2",
+}
+# And for its daemons to see within seconds that a host is cut off.
+QUICK = {
+    f"PRTE_MCA_oob_tcp_keepalive_{name}": value for name, value in (("time", "2"), ("intvl", "1"), ("probes", "2"))
 }
 AGENT = """\
 #!/bin/sh
@@ -94,9 +94,9 @@ class Hosts:
         for name in self.names:
             if name in self._holders:
                 self.kill(name)
-        for holder in (*self._holders.values(), *filter(None, [self._switch])):
-            holder.kill()
-            holder.wait()
+        for process in (*self._holders.values(), *filter(None, [self._switch])):
+            with process:  # which waits for it and closes its pipe
+                process.kill()
 
     def _begin(self) -> None:
         table = "".join(f"{self.address(name)} {name}\n" for name in (*self.names, "head"))

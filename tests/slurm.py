@@ -135,8 +135,11 @@ class Slurm:
 
     def state(self, job: str) -> str:
         """Of a job, as in PENDING."""
-        words = dict(word.split("=", 1) for word in self("scontrol", "show", "job", job).split() if "=" in word)
-        return words.get("JobState", "")
+        return self.words(job).get("JobState", "")
+
+    def words(self, job: str) -> dict[str, str]:
+        """What SLURM knows of a job."""
+        return dict(word.split("=", 1) for word in self("scontrol", "show", "job", job).split() if "=" in word)
 
     def wait_for(self, holds: object, seconds: float = 60.0) -> None:
         """Wait until a function returns something true."""

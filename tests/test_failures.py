@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,6 +183,17 @@ def test_jobs_of_one_rank_each_are_found_out() -> None:
         check_launch(1, {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"})
     with pytest.raises(UsageError, match=r"^$"):  # said once, by the first of them
         check_launch(1, {"PMI_SIZE": "8", "PMI_RANK": "3"})
+
+
+def test_a_launcher_that_hangs_is_ended(tmp_path: Path) -> None:
+    # One that waits for ever: a shell of its name, which starts what a rank does at its end.
+    (tmp_path / "prterun").symlink_to("/bin/sh")
+    rank = "from mpigd.launch import end_hanging_launcher; end_hanging_launcher(2)"
+    command = [tmp_path / "prterun", "-c", f"{sys.executable} -c '{rank}'; while true; do sleep 0.1; done"]
+    done = subprocess.Popen(command, start_new_session=True)
+    assert done.wait(30) == -signal.SIGKILL
+    other = ["/bin/sh", "-c", f"{sys.executable} -c '{rank}'; sleep 4"]
+    assert subprocess.run(other, check=False).returncode == 0
 
 
 def test_limits_of_batch_systems() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import hosts
 import pytest
 from mpi4py import MPI
 
-OPTIONS = ("--solver", "gd", "--tol", "0", "--max-passes", "3000", "--checkpoint-steps", "200")
+OPTIONS = ("--solver", "gd", "--tol", "0", "--max-passes", "1500", "--checkpoint-steps", "100")
 SHORT = ("--solver", "lbfgs", "--loss", "logistic", "--l2", "1e-4", "--tol", "1e-9")
 COUNT, EACH = 3, 2  # hosts, ranks on each
 pytestmark = [
@@ -54,8 +56,8 @@ def start(some_hosts: hosts.Hosts, data: Path, tmp_path: Path) -> Iterator[Start
     jobs: list[chaos.Job] = []
     (tmp_path / "hostfile").write_text("".join(f"{name} slots={EACH}\n" for name in some_hosts.names))
 
-    def begin(options: tuple[str, ...] = OPTIONS, *more: str) -> chaos.Job:
-        settings = some_hosts.settings(tmp_path) | {"PRTE_MCA_prte_default_hostfile": str(tmp_path / "hostfile")}
+    def begin(options: tuple[str, ...] = OPTIONS, *more: str, **settings: str) -> chaos.Job:
+        settings |= some_hosts.settings(tmp_path) | {"PRTE_MCA_prte_default_hostfile": str(tmp_path / "hostfile")}
         prefix = some_hosts.enter(some_hosts.names[0])
         jobs.append(chaos.Job(tmp_path / "run", data, options, COUNT * EACH, *more, prefix=prefix, settings=settings))
         return jobs[-1]
@@ -88,7 +90,7 @@ def test_hosts_give_the_bits_of_one(some_hosts: hosts.Hosts, start: Start, on_on
 
 
 @pytest.mark.parametrize("some_hosts", [0.002], indirect=True)
-def test_a_slow_network_gives_them_too(some_hosts: hosts.Hosts, start: Start, on_one_host: Callable[..., Any]) -> None:
+def test_a_slow_network_gives_them_too(start: Start, on_one_host: Callable[..., Any]) -> None:
     job = start(SHORT)
     assert job.wait()[0] == 0, job.said
     assert job.model() == on_one_host(SHORT)
@@ -101,3 +103,49 @@ def test_a_narrow_network_gives_them_too(
     job = start(SHORT)
     assert job.wait()[0] == 0, job.said
     assert job.model() == on_one_host(SHORT)
+
+
+def test_all_ranks_of_a_host_may_die(some_hosts: hosts.Hosts, start: Start, on_one_host: Callable[..., Any]) -> None:
+    job = start()
+    steps_of(job, 100)
+    there = set(some_hosts.processes("n3"))
+    for pid in set(chaos.ranks_of(job.process.pid)) & there:
+        os.kill(pid, signal.SIGKILL)
+    assert job.wait()[0] == 0, job.said
+    assert job.model() == on_one_host(OPTIONS)
+    assert [len(event["ranks"]) for event in chaos.events_of(job.directory)] in ([EACH], [1] * EACH)
+    nothing_left(some_hosts)
+
+
+def test_a_host_may_be_off_the_network_for_a_moment(
+    some_hosts: hosts.Hosts, start: Start, on_one_host: Callable[..., Any]
+) -> None:
+    job = start()
+    steps_of(job, 100)
+    some_hosts.cut("n2")
+    time.sleep(3.0)
+    some_hosts.mend("n2")
+    assert job.wait()[0] == 0, job.said
+    assert job.model() == on_one_host(OPTIONS)
+    assert chaos.events_of(job.directory) == []
+
+
+@pytest.mark.parametrize("lose", [hosts.Hosts.kill, hosts.Hosts.cut], ids=["power", "network"])
+def test_a_lost_host_ends_the_job_which_goes_on_without_it(
+    some_hosts: hosts.Hosts,
+    start: Start,
+    data: Path,
+    on_one_host: Callable[..., Any],
+    lose: Callable[[hosts.Hosts, str], None],
+) -> None:
+    job = start(OPTIONS, **hosts.QUICK)
+    steps_of(job, 200)
+    lose(some_hosts, "n3")
+    assert job.wait()[0] == 8, job.said
+    assert job.status == "running"  # nothing had the time to say more
+    assert f"the job did not come to its end (status 8): go on with --resume --run-dir {job.directory}" in job.said
+    nothing_left(some_hosts)
+    again = chaos.Job(job.directory, data, OPTIONS, 3, "--resume")
+    assert again.wait()[0] == 0, again.said
+    assert again.model() == on_one_host(OPTIONS)
+    assert chaos.events_of(job.directory)[-1]["event"] == "resumed"

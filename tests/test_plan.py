@@ -305,7 +305,6 @@ def test_the_script_asks_for_what_was_planned(tmp_path: Path) -> None:
         "--time=00:50:00",
         "--requeue",
         "--open-mode=append",
-        "--no-kill",
     ]
     assert "train 'some data.h5' 'more*.h5' --loss=logistic --lower=-1.5 --no-intercept --threads=2 --resume" in text
     assert "run=runs/mpigd-$SLURM_JOB_ID\n" in text

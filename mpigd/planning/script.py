@@ -16,9 +16,9 @@ from mpigd.planning.forecast import Forecast
 SAFETY, LEAST_MINUTES = 3.0, 10  # of the time limit
 MARGIN, COMPILING = 1.2, 300 << 20  # of memory; what one rank of a node takes while it compiles kernels
 
-# For jobs of several nodes: SLURM leaves the others alone, and a node that is cut off is noticed within seconds.
+# For jobs of several nodes.
 NODES_MAY_FAIL = """\
-#SBATCH --no-kill
+# A node that is cut off is noticed within seconds, not after the many minutes of TCP.
 export PRTE_MCA_oob_tcp_keepalive_time=2 PRTE_MCA_oob_tcp_keepalive_intvl=1 PRTE_MCA_oob_tcp_keepalive_probes=2
 """
 
@@ -38,7 +38,7 @@ SCRIPT = """\
 # Ahead of its limit the fit stops with a checkpoint; then, and after a node has failed, the job is queued again.
 #SBATCH --requeue
 #SBATCH --open-mode=append
-{nodes_may_fail}set -uo pipefail
+set -uo pipefail
 
 # module load openmpi
 cd {directory} || exit 1
@@ -48,14 +48,14 @@ run={run_dir}
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # What goes on when ranks die is Open MPI 5 with this, and started so.
 export OMPI_MCA_pml=ob1
-start=(mpirun -n "$SLURM_NTASKS"{binding})
+{nodes_may_fail}start=(mpirun -n "$SLURM_NTASKS"{binding})
 mpirun --version | grep -qE '\\(Open MPI\\) ([5-9]|[1-9][0-9])\\.' && start+=(--with-ft ulfm)
 mkdir -p "$run"
 "${{start[@]}}" "$python" -m mpigd train {arguments} --resume=auto --run-dir="$run" --json >"$run/result.json"
-# A launcher may end with status 0 although it lost a node: what counts is what the run says of itself.
+# A launcher may end with status 0 although it lost a node, which leaves "running": what counts is what the run says.
 case $(cat "$run/STATUS") in
     done) exit 0 ;;
-    stopped) scontrol requeue "$SLURM_JOB_ID" ;;
+    stopped | running) [ "${{SLURM_RESTART_COUNT:-0}}" -lt 20 ] && scontrol requeue "$SLURM_JOB_ID" ;;
     *) exit 1 ;;
 esac
 """
