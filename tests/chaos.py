@@ -3,7 +3,7 @@
     ./run.sh setup && .venv/bin/python tests/chaos.py [--kills 200] [--seed 0]
 
 Every job fits one of some data sets with one of some solvers on two to eight ranks, and some of these, at most all but
-one, are ended with SIGKILL at random moments from its start on. `--whole` kills all ranks at once instead, launcher and
+one, are ended with SIGKILL: at random moments from its start on, or at what `AIMS` names. `--whole` kills all ranks at once instead, launcher and
 all, again and again, and the job goes on with --resume. Prints a line for each job and a table at the end; the exit
 status is 0 if no job hung, gave other bits, or ended without saying why. Needs an MPI that goes on after deaths.
 """
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,9 @@ RUN = Path(__file__).resolve().parent.parent / "run.sh"
 BEGINNING = 20  # seconds in which all ranks have to begin: a death before that can not be survived
 PATIENCE = 90.0  # seconds of a job, after which it counts as hung
 MOST_RANKS = 8
+# When ranks are killed: at random from the job's start on, while rows are read, while a checkpoint is written (most
+# often the rank that does), or several, so that all but the first fall into the repair.
+AIMS = ("any moment", "reading", "checkpoint", "repair")
 # Solver and options, the kind of data: long enough that most deaths are amid steps.
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "gd": ("dense", ("--solver", "gd", "--tol", "0", "--max-passes", "1500")),
@@ -60,7 +63,25 @@ class Tally:
     kills: int = 0
     jobs: int = 0
     ends: Counter[str] = field(default_factory=Counter)
-    lost: list[float] = field(default_factory=list)  # seconds of a job more than undisturbed, for each death
+    by_aim: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def count(self, end: str, aim: str, kills: int) -> None:
+        """One more job."""
+        self.jobs, self.kills = self.jobs + 1, self.kills + kills
+        self.ends[end] += 1
+        here = self.by_aim.setdefault(aim, Counter())
+        here[end] += 1
+        here["jobs"] += 1
+        here["kills"] += kills
+        if end == "survived":
+            here["kills survived"] += kills
+
+    def table(self) -> str:
+        """By what kills were aimed at."""
+        columns = ("kills", "jobs", "survived", "kills survived", "undisturbed", "ended, and said so", "hung", "wrong")
+        lines = [f"| aimed at | {' | '.join(columns)} |", "|" + " --- |" * (len(columns) + 1)]
+        lines += [f"| {aim} | {' | '.join(str(here[c]) for c in columns)} |" for aim, here in self.by_aim.items()]
+        return "\n".join(lines)
 
     @property
     def bad(self) -> int:
@@ -215,7 +236,7 @@ def model_of(run: Path) -> tuple[str, int] | None:
     return fingerprint, hash(tuple(tuple(record[key] for key in keys) for record in history))
 
 
-def undisturbed(directory: Path, data: dict[str, Path], cases: list[str]) -> dict[str, tuple[Any, float]]:
+def undisturbed(directory: Path, data: dict[str, Path], cases: Sequence[str]) -> dict[str, tuple[Any, float]]:
     """Model and seconds of every case, on two ranks."""
     found = {}
     for name in cases:
@@ -229,22 +250,51 @@ def undisturbed(directory: Path, data: dict[str, Path], cases: list[str]) -> dic
     return found
 
 
-def disturb(rng: random.Random, job: Job, ranks: int, seconds: float) -> int:
-    """Kill some ranks at random moments; how many."""
+def pause(job: Job, until: Callable[[], bool]) -> None:
+    """Wait for something that a job does, or for its end."""
+    while job.process.poll() is None and not until():
+        time.sleep(0.002)
+
+
+def victims(rng: random.Random, job: Job, ranks: int, seconds: float, aim: str) -> Iterator[int]:
+    """Ranks to kill, each at the moment when it is yielded. seconds : that the job takes, about."""
     count = min(rng.choice([1, 1, 1, 2, 2, 3, 7]), ranks - 1)
-    moments = sorted(rng.uniform(0.2, 1.1) * seconds for _ in range(count))
-    if count > 1 and rng.random() < 0.3:
-        moments = [moments[0]] * count  # at once
-    killed: set[int] = set()
+    if aim == "any moment":
+        moments = sorted(rng.uniform(0.2, 1.1) * seconds for _ in range(count))
+        if count > 1 and rng.random() < 0.3:
+            moments = [moments[0]] * count  # at once
+    else:
+        started = job.begin + PATIENCE
+        if aim == "reading":
+            pause(job, lambda: job.status == "running")
+            started = time.monotonic() + rng.uniform(0.0, 0.1)
+        elif aim == "checkpoint":
+            after = rng.randint(0, 100)
+            pause(job, lambda: job.records > after and any((job.directory / "checkpoints").glob(".*.partial")))
+            started = time.monotonic()
+        elif aim == "repair":
+            after = rng.randint(0, 50)
+            pause(job, lambda: job.records > after)
+            started, count = time.monotonic(), min(max(count, 2), ranks - 1)
+        # What follows the first falls into the repair of it.
+        moments = [started - job.begin + (rng.uniform(0.0, 0.05) if k else 0.0) for k in range(count)]
     for moment in moments:
         time.sleep(max(job.begin + moment - time.monotonic(), 0.0))
-        left = [pid for pid in ranks_of(job.process.pid) if pid not in killed]
+        left = sorted(ranks_of(job.process.pid))
         if job.process.poll() is not None or len(left) < 2:
-            break
-        victim = rng.choice(left)
-        with suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGKILL)
-            killed.add(victim)
+            return
+        # Checkpoints are written by the first rank.
+        yield left[0] if aim == "checkpoint" and rng.random() < 0.7 else rng.choice(left)
+
+
+def disturb(rng: random.Random, job: Job, ranks: int, seconds: float, aim: str) -> int:
+    """Kill some ranks at random moments; how many."""
+    killed: set[int] = set()
+    for victim in victims(rng, job, ranks, seconds, aim):
+        if victim not in killed:
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                killed.add(victim)
     return len(killed)
 
 
@@ -268,28 +318,31 @@ def judge(job: Job, status: int | None, wanted: Any, kills: int) -> str:
     return "unclear"
 
 
-def kill_ranks(rng: random.Random, directory: Path, kills: int, cases: list[str]) -> Tally:
+def kill_ranks(
+    rng: random.Random, directory: Path, kills: int, cases: Sequence[str], aims: Sequence[str] = AIMS
+) -> Tally:
     """Jobs that are to survive."""
     data, tally = make_data(directory), Tally()
     wanted = undisturbed(directory, data, cases)
     while tally.kills < kills:
-        name, ranks = rng.choice(cases), rng.randint(2, MOST_RANKS)
+        name, ranks, aim = rng.choice(cases), rng.randint(2, MOST_RANKS), rng.choice(aims)
         (kind, options), (model, seconds) = CASES[name], wanted[name]
-        job = Job(directory / f"{name}-{tally.jobs}", data[kind], options, ranks)
-        killed = disturb(rng, job, ranks, seconds * (1.0 + ranks / 4.0))
+        more = ("--checkpoint-steps", "5") if aim == "checkpoint" else ()
+        job = Job(directory / f"{name}-{tally.jobs}", data[kind], options, ranks, *more)
+        killed = disturb(rng, job, ranks, seconds * (1.0 + ranks / 4.0), aim)
         status, took = job.wait()
         end = judge(job, status, model, killed)
-        tally.jobs, tally.kills = tally.jobs + 1, tally.kills + killed
-        tally.ends[end] += 1
+        tally.count(end, aim, killed)
         print(
-            f"{tally.jobs} {name} on {ranks} ranks, {killed} killed: {end} (status {status}, {took:.1f} s)", flush=True
+            f"{tally.jobs} {name} on {ranks} ranks, {killed} killed ({aim}): {end} (status {status}, {took:.1f} s)",
+            flush=True,
         )
         if end not in ("survived", "undisturbed"):
             print(job.said, flush=True)
     return tally
 
 
-def kill_whole(rng: random.Random, directory: Path, kills: int, cases: list[str]) -> Tally:
+def kill_whole(rng: random.Random, directory: Path, kills: int, cases: Sequence[str]) -> Tally:
     """Jobs that are killed as a whole and go on with --resume."""
     data, tally = make_data(directory), Tally()
     wanted = undisturbed(directory, data, cases)
@@ -309,10 +362,8 @@ def kill_whole(rng: random.Random, directory: Path, kills: int, cases: list[str]
                 status, took = job.wait()
                 break
             job.end()
-            tally.kills += 1
         end = judge(job, status, model, begins - 1)
-        tally.jobs += 1
-        tally.ends[end] += 1
+        tally.count(end, "whole job", begins - 1)
         print(f"{tally.jobs} {name}, killed {begins - 1} times: {end} (status {status}, {took:.1f} s)", flush=True)
         if end not in ("survived", "undisturbed"):
             print(job.said, flush=True)
@@ -325,11 +376,16 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--aims", nargs="*", default=list(AIMS), choices=list(AIMS))
     parser.add_argument("--whole", action="store_true", help="kill whole jobs, which are then resumed")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        kill = kill_whole if chosen.whole else kill_ranks
-        tally = kill(random.Random(chosen.seed), Path(folder), chosen.kills, chosen.cases)
+        rng, directory = random.Random(chosen.seed), Path(folder)
+        if chosen.whole:
+            tally = kill_whole(rng, directory, chosen.kills, chosen.cases)
+        else:
+            tally = kill_ranks(rng, directory, chosen.kills, chosen.cases, chosen.aims)
+    print(tally.table())
     print(f"{tally.kills} kills in {tally.jobs} jobs: " + ", ".join(f"{n} {end}" for end, n in tally.ends.items()))
     sys.exit(1 if tally.bad else 0)
 
