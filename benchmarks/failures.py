@@ -102,8 +102,8 @@ def main() -> None:
         f"| and a checkpoint every 2 s | {ratio(kept)} |",
         "",
         f"One of two ranks killed, {DEATHS} times, {MANY_ROWS} × 12: the step amid which it died took {longest:.0f} ms "
-        f"(median), {statistics.median(lost):.0f} ms ({lost[0]:.0f} to {lost[-1]:.0f}) more than the {step:.1f} ms of a "
-        f"step of the one that was left; it had read as many rows as it then took over in {reading:.0f} ms.",
+        f"(median), {statistics.median(lost):.0f} ms ({lost[0]:.0f} to {lost[-1]:.0f}) more than the {step:.1f} ms of "
+        f"a step of the one that was left; it had read as many rows as it then took over in {reading:.0f} ms.",
     ]
     text = "\n".join(lines) + "\n"
     print(text)

@@ -60,13 +60,13 @@ def tiles_of(comm: Comm, path: Path) -> tuple[Callable[[], object], Callable[[],
     header = read_header(path)
     reader = Reader(header)
     start, stop = slice_rows(reader, comm.size, comm.rank)
-    rows, per_block = rows_of(reader), header.block // 64
+    rows = rows_of(reader)
     file = h5py.File(path)
     plain = np.zeros((stop - start, header.d), np.float32)
     other = plain.copy()
 
     def read() -> None:
-        rows.fields(start, stop, Hasher(start // header.block, per_block), slot=0)
+        rows.fields(start, stop, Hasher(start // header.block, header.block), slot=0)
 
     return (
         read,

@@ -158,6 +158,78 @@ def compiled() -> dict[str, Any]:
         return types.void(array, types.intp, types.intp, value), generate
 
     @intrinsic
+    def side_of(typing: Any, array: Any) -> Any:
+        side = min(LINE * 8 // array.dtype.bitwidth, 16)
+
+        def generate(context: Any, *arguments: Any) -> Any:
+            return context.get_constant(types.intp, side)
+
+        return types.intp(array), generate
+
+    @intrinsic
+    def turn(typing: Any, rows: Any, i: Any, j: Any, to: Any, k: Any, lane: Any, total: Any) -> Any:
+        dtype, side = rows.dtype, min(LINE * 8 // rows.dtype.bitwidth, 16)
+
+        def generate(context: Any, builder: Any, *arguments: Any) -> Any:
+            table, i, j, to, k, lane, total = tables(context, builder, *arguments)
+            kind = ir.VectorType(table.stored, side)
+            square = []
+            for row in range(side):
+                line = builder.load(table.address(builder.add(i, index(row)), j, kind))
+                line.align = table.itemsize
+                square.append(line)
+            if dtype not in (types.int8, types.uint8):
+                # Times zero: zero, or no number.
+                of = double if dtype == types.float64 else single
+                found = None
+                for line in square:
+                    wide = widen(builder, line, dtype, of.llvm)
+                    zero = ir.Constant(of.llvm, None)
+                    found = multiply_add(builder, of, wide, zero, zero if found is None else found)
+                for half in range(0, of.width, double.width):
+                    some = shuffled(builder, found, found, list(range(half, half + double.width)))
+                    total = builder.fadd(total, widen(builder, some, of.dtype, double.llvm))
+            # Two lines at a distance exchange halves, then quarters, ...
+            span = side // 2
+            while span:
+                first = [lane % (2 * span) < span for lane in range(side)]
+                low = [lane if f else lane + side - span for lane, f in enumerate(first)]
+                high = [lane + span if f else lane + side for lane, f in enumerate(first)]
+                for row in range(side):
+                    if row % (2 * span) < span:
+                        a, b = square[row], square[row + span]
+                        square[row] = shuffled(builder, a, b, low)
+                        square[row + span] = shuffled(builder, a, b, high)
+                span //= 2
+            places = [to.address(builder.add(k, index(column)), lane, kind) for column in range(side)]
+            if table.itemsize * side < LINE:
+                for line, place in zip(square, places, strict=True):
+                    builder.store(line, place, align=table.itemsize)
+                return total
+            # Whole lines go past the cache: they need not be read from memory first, and are more than it holds.
+            inside = builder.and_(builder.ptrtoint(places[0], index), index(LINE - 1))
+            with builder.if_else(builder.icmp_signed("==", inside, index(0))) as (whole, divided):
+                with whole:
+                    for line, place in zip(square, places, strict=True):
+                        stored = builder.store(line, place, align=LINE)
+                        stored.set_metadata("nontemporal", builder.module.add_metadata([word(1)]))
+                with divided:
+                    for line, place in zip(square, places, strict=True):
+                        builder.store(line, place, align=table.itemsize)
+            return total
+
+        n = types.intp
+        return total(rows, n, n, to, n, n, total), generate
+
+    @intrinsic
+    def publish(typing: Any) -> Any:
+        def generate(context: Any, builder: Any, *arguments: Any) -> Any:
+            builder.fence("seq_cst")
+            return context.get_dummy_value()
+
+        return types.void(), generate
+
+    @intrinsic
     def accumulate(typing: Any, array: Any, j: Any, i: Any, value: Any) -> Any:
         dtype = value.dtype
 
@@ -405,7 +477,7 @@ def compiled() -> dict[str, Any]:
         return fused(typing, a, a.llvm, f"v{a.width}f{a.dtype.bitwidth}")
 
     mine = (
-        *(lanes_of, load, load_some, gather_some, store, accumulate, scatter_add, splat),
+        *(lanes_of, side_of, turn, publish, load, load_some, gather_some, store, accumulate, scatter_add, splat),
         *(fma, fma_lanes, sum_lanes, prefetch, add_combinations, add_inner_products),
     )
     return {function._defn.__name__: function for function in mine}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mpigd_kernels.native import Floats2, Integers1, OtherTiles, Rows, Tiles, kernel
-from mpigd_kernels.vector import fma_lanes, lanes_of, load, splat, store
+from mpigd_kernels.vector import fma_lanes, lanes_of, load, publish, side_of, splat, store, turn
 
 TILE_ROWS = 64  # two tiles of float32 stay in L2 up to a thousand columns; measured in benchmarks/
 LEAST_ROWS = 16  # as many as there are float lanes, so that no kernel needs a remainder loop
@@ -26,22 +26,23 @@ def fill_tiles(chunk: Rows, start: int, tiles: Tiles, check: Floats2) -> None:
     start : where a tile begins.  check (1, 8) : overwritten; not all finite, if not all values are.
     """
     m, d = chunk.shape
-    rows = tiles.shape[2]
-    zero = splat(0.0, check)
-    total = zero
+    rows, side = tiles.shape[2], side_of(chunk)
+    total = splat(0.0, check)
     for first in range(0, m, rows):
-        tile = tiles[(start + first) // rows]
-        count = min(rows, m - first)
-        for j in range(d):
-            if count == rows:  # a loop whose end is known
-                for i in range(rows):
-                    tile[j, i] = chunk[first + i, j]
-            else:
+        t, count = (start + first) // rows, min(rows, m - first)
+        if count == rows and d >= side:
+            for i in range(0, rows, side):
+                for column in range(0, d, side):
+                    j = min(column, d - side)  # the last square covers some columns once more
+                    total = turn(chunk, first + i, j, tiles, t * d + j, i, total)
+        else:
+            for j in range(d):
                 for i in range(count):
-                    tile[j, i] = chunk[first + i, j]
-            for i in range(0, rows, lanes_of(check)):
-                total = fma_lanes(load(tile, j, i, check), zero, total)
+                    tiles[t, j, i] = chunk[first + i, j]
+                for i in range(0, rows, lanes_of(check)):
+                    total = fma_lanes(load(tiles, t * d + j, i, check), splat(0.0, check), total)
     store(check, 0, 0, total)
+    publish()
 
 
 @kernel

@@ -80,6 +80,27 @@ def store(array: Any, j: int, i: int, value: Any) -> None:
     array[j, i : i + len(value)] = value
 
 
+def side_of(array: Any) -> int:
+    """Rows and columns of the squares in which `turn` takes numbers of the array's type."""
+    return min(LINE // int(array.itemsize), 16)
+
+
+def turn(rows: Any, i: int, j: int, to: Any, k: int, lane: int, total: Any) -> Any:
+    """Copy a square of rows (n, d), from row i and column j on, to rows k … of to (m, lanes), from a lane on, turned.
+
+    Of tiles (T, d, lanes) the rows are numbered through. What is written may go past the cache, see `publish`. Returns
+    total, eight doubles: no numbers any more if some of the square are not finite.
+    """
+    side = side_of(rows)
+    square = rows[i : i + side, j : j + side]
+    to.reshape(-1, to.shape[-1])[k : k + side, lane : lane + side] = square.T
+    return total if np.isfinite(square).all() else np.full(8, np.nan)
+
+
+def publish() -> None:
+    """Have other threads see what was written past the cache."""
+
+
 def accumulate(array: Any, j: int, i: int, value: Any) -> None:
     """Add lanes to array[j, i …], float64."""
     array[j, i : i + len(value)] += value

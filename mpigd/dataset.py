@@ -189,7 +189,7 @@ def _slice_of(
     room : of which so much stays in memory, and the rest is read anew; None for all in memory.
     """
     header, (start, stop) = reader.header, run
-    hasher = Hasher(start // header.block, header.block // kernels.tile_rows(header.block))
+    hasher = Hasher(start // header.block, header.block)
     kind: type[kernels.Slice] = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
     plain = rows_of(reader)
     if room is None:

@@ -15,32 +15,35 @@ from mpigd.comm import Comm
 
 
 class Hasher:
-    """The hashes of blocks of X, added up while tiles are being filled, when they are still in the cache.
+    """The hashes of blocks of X, added up while rows are being read, when they are still in the cache.
 
-    first_block : number of the first block.  per_block : tiles of a block.
+    first_block : number of the first block.  per_block : rows of a block.
     """
 
     def __init__(self, first_block: int, per_block: int) -> None:
         self._block, self._per_block, self._total = first_block, per_block, np.zeros(2, np.uint64)
-        self._tiles, self._state = 0, xxhash.xxh3_128(f"X {first_block}".encode())
+        self._rows, self._state = 0, xxhash.xxh3_128(f"X {first_block}".encode())
 
-    def add(self, *arrays: np.ndarray, tiles: int) -> None:
-        """Some more tiles of the current block, given as contiguous arrays; at most what is left of it."""
+    def add(self, *arrays: np.ndarray, rows: int) -> None:
+        """Some more rows of the current block, given as contiguous arrays; at most what is left of it."""
         for array in arrays:
             self._state.update(array.data)
-        self._tiles += tiles
-        if self._tiles == self._per_block:
+        self._rows += rows
+        if self._rows == self._per_block:
             self.finish()
 
-    def left(self) -> int:
-        """Tiles that the current block has left."""
-        return self._per_block - self._tiles
+    def add_rows(self, rows: np.ndarray) -> None:
+        """Some more rows (m, d), C-contiguous, of this block and those that follow."""
+        while len(rows):
+            left = self._per_block - self._rows
+            self.add(rows[:left], rows=min(left, len(rows)))
+            rows = rows[left:]
 
     def finish(self) -> np.ndarray:
         """End the current block, if anything has come of it; the sum of all so far, (2,) uint64."""
-        if self._tiles:
+        if self._rows:
             self._total += _words(self._state)
-            self._block, self._tiles = self._block + 1, 0
+            self._block, self._rows = self._block + 1, 0
             self._state = xxhash.xxh3_128(f"X {self._block}".encode())
         return self._total
 

@@ -1,7 +1,7 @@
 """The opened files of a data set, and their rows a piece at a time.
 
 Datasets that lie in one piece, uncompressed, are read past HDF5 at their place in the file, which takes one copy less
-and leaves the pieces in the cache. Chunks are read and decompressed by HDF5, a piece ahead of the tiles.
+and leaves the pieces in the cache. Chunks are read and decompressed by HDF5.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import os
 import weakref
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import h5py
 import mpigd_kernels as kernels
@@ -29,26 +28,12 @@ CHUNKED_BYTES = 4 << 20  # of one in chunks, at least
 NUMBERS = 1 << 18  # of a sparse X that are read at once
 MOST_BYTES = 64 << 20  # of a piece of whole chunks; where those are larger, they are kept in HDF5's cache
 
-T = TypeVar("T")
-
-
-def ahead(load: Callable[[int], T], count: int) -> Iterator[T]:
-    """load(0) … load(count - 1), each while what came before is being used: two of them are alive at a time."""
-    if not count:
-        return
-    with ThreadPoolExecutor(1, "mpigd-read") as pool:
-        following = pool.submit(load, 0)
-        for k in range(count):
-            current = following.result()
-            if k + 1 < count:
-                following = pool.submit(load, k + 1)
-            yield current
-
 
 class Raw:
     """A dataset that lies in one piece in its file, read at its place there."""
 
     def __init__(self, path: Path, dataset: h5py.Dataset) -> None:
+        self.shape, self._dtype = dataset.shape, dataset.dtype
         self._offset = dataset.id.get_offset()
         self._row = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -56,12 +41,34 @@ class Raw:
             os.posix_fadvise(self._descriptor, self._offset, dataset.shape[0] * self._row, os.POSIX_FADV_SEQUENTIAL)
 
     def read(self, first: int, out: np.ndarray) -> None:
-        """Rows from `first` on into out, C-contiguous, of the dataset's own type."""
-        read_at(self._descriptor, self._offset + first * self._row, out)
+        """Rows from `first` on into out, C-contiguous."""
+        stored = out if out.dtype == self._dtype else np.empty(out.shape, self._dtype)
+        read_at(self._descriptor, self._offset + first * self._row, stored)
+        if stored is not out:
+            out[...] = stored
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+class Stored:
+    """Any other dataset, read and converted by HDF5."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self.shape, self._dataset = dataset.shape, dataset
+        if dataset.chunks is not None:
+            load_filters(dataset)  # the header was read by another rank
+
+    def read(self, first: int, out: np.ndarray) -> None:
+        """Rows from `first` on into out, C-contiguous."""
+        if self._dataset.dtype.kind == "b":
+            out[...] = self._dataset[first : first + len(out)]
+            return
+        # As h5py's read_direct, which takes a tenth of a millisecond for its selection alone.
+        shape, space = out.shape, self._dataset.id.get_space()
+        space.select_hyperslab((first, *(0 for _ in shape[1:])), shape)
+        self._dataset.id.read(h5py.h5s.create_simple(shape), space, out)
 
 
 class Reader:
@@ -72,7 +79,8 @@ class Reader:
         self._stack = ExitStack()
         weakref.finalize(self, self._stack.close)  # where rows are read until the last pass
         self._files: dict[Path, h5py.File] = {}
-        self._raw: dict[tuple[Path, str], Raw | None] = {}
+        self._sources: dict[tuple[Path, str], Raw | Stored] = {}
+        self._buffer = np.empty((0, header.d), header.dtype)
 
     def __enter__(self) -> Reader:
         return self
@@ -84,13 +92,13 @@ class Reader:
         """Close all files."""
         self._stack.close()
         self._files.clear()
-        self._raw.clear()
+        self._sources.clear()
 
     def rows(self, name: str, start: int, stop: int, dtype: Any) -> np.ndarray:
         """Rows start … stop - 1 of a dataset (n,) or (n, K)."""
         parts = [self._read(file.path, name, a, b, dtype) for file, a, b in self.header.within(start, stop)]
         if not parts:
-            shape = self._dataset(self.header.files[0].path, name).shape
+            shape = self._source(self.header.files[0].path, name).shape
             return np.zeros((0, *shape[1:]), dtype)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -130,8 +138,7 @@ class Reader:
             )
 
         count = -(-(end - begin) // step)
-        raw = header.in_one_piece
-        yield from map(load, range(count)) if raw else ahead(load, count)
+        yield from map(load, range(count))
 
     def _numbers(self, part: str, begin: int, end: int, dtype: Any) -> np.ndarray:
         pieces = []
@@ -145,21 +152,26 @@ class Reader:
     def pieces(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
         """Rows start … stop - 1 of a dense X, a piece at a time, in the type of the header: its first row, (m, d).
 
-        All but the last piece are whole tiles, counted from start. A piece is overwritten by the one after the next.
+        All but the last piece are whole tiles, counted from start. A piece is overwritten by the next.
         """
         header = self.header
-        raw = header.in_one_piece
-        rows = self._piece_rows(PIECE_BYTES if raw else CHUNKED_BYTES)
-        buffers = [np.empty((min(rows, stop - start), header.d), header.dtype) for _ in range(1 if raw else 2)]
+        rows = self._piece_rows(PIECE_BYTES if header.in_one_piece else CHUNKED_BYTES)
+        buffer = self._buffer_of(min(rows, stop - start))
 
         def load(k: int) -> tuple[int, np.ndarray]:
             first = start + k * rows
-            piece = buffers[k % len(buffers)][: min(rows, stop - first)]
+            piece = buffer[: min(rows, stop - first)]
             self._fill(header.names.x, first, piece)
             return first, piece
 
         count = -(-(stop - start) // rows)
-        yield from map(load, range(count)) if raw else ahead(load, count)
+        yield from map(load, range(count))
+
+    def _buffer_of(self, rows: int) -> np.ndarray:
+        """Memory for a piece of so many rows; that of the last time, if it is enough: new memory takes time."""
+        if len(self._buffer) < rows:
+            self._buffer = np.empty((rows, self.header.d), self.header.dtype)
+        return self._buffer
 
     def _piece_rows(self, wanted: int) -> int:
         """Rows of a piece: whole tiles and, if that is not too much, whole chunks."""
@@ -178,52 +190,34 @@ class Reader:
             done += b - a
 
     def _read(self, path: Path, name: str, first: int, end: int, dtype: Any) -> np.ndarray:
-        shape = self._dataset(path, name).shape
-        with damage_reported(path, f"dataset '{name}', rows {first} to {end - 1} can't be read"):
-            out = np.empty((end - first, *shape[1:]), dtype)
-            self._read_into(path, name, first, out)
+        out = np.empty((end - first, *self._source(path, name).shape[1:]), dtype)
+        self._read_into(path, name, first, out)
         return out
 
     def _read_into(self, path: Path, name: str, first: int, out: np.ndarray) -> None:
-        dataset, end = self._dataset(path, name), first + len(out)
-        if not len(out):
-            return
-        with damage_reported(path, f"dataset '{name}', rows {first} to {end - 1} can't be read"):
-            raw = self._raw_of(path, name)
-            if raw is None:
-                if dataset.dtype.kind == "b":
-                    out[...] = dataset[first:end]
-                else:
-                    dataset.read_direct(out, np.s_[first:end])
-            elif dataset.dtype == out.dtype:
-                raw.read(first, out)
-            else:
-                stored = np.empty(out.shape, dataset.dtype)
-                raw.read(first, stored)
-                out[...] = stored
+        if len(out):
+            with damage_reported(path, f"dataset '{name}', rows {first} to {first + len(out) - 1} can't be read"):
+                self._source(path, name).read(first, out)
 
-    def _raw_of(self, path: Path, name: str) -> Raw | None:
-        if (path, name) not in self._raw:
-            dataset = self._dataset(path, name)
+    def _source(self, path: Path, name: str) -> Raw | Stored:
+        """What reads a dataset."""
+        if (path, name) not in self._sources:
             with damage_reported(path):
-                raw = Raw(path, dataset) if in_one_piece(dataset) else None
-                if dataset.chunks is not None:
-                    load_filters(dataset)  # the header was read by another rank
-            if raw:
-                self._stack.callback(raw.close)
-            self._raw[path, name] = raw
-        return self._raw[path, name]
+                dataset = self._file(path)[name]
+                source = Raw(path, dataset) if in_one_piece(dataset) else Stored(dataset)
+            if isinstance(source, Raw):
+                self._stack.callback(source.close)
+            self._sources[path, name] = source
+        return self._sources[path, name]
 
-    def _dataset(self, path: Path, name: str) -> h5py.Dataset:
+    def _file(self, path: Path) -> h5py.File:
         if path not in self._files:
             header = self.header
             row = header.chunk_rows * header.d * header.dtype.itemsize
             unit = math.lcm(kernels.tile_rows(header.block), header.chunk_rows or 1) * header.d * header.dtype.itemsize
             file = open_file(path, chunk_cache=row + row // 8 if unit > MOST_BYTES else 0)
             self._files[path] = self._stack.enter_context(file)
-        with damage_reported(path):
-            found: h5py.Dataset = self._files[path][name]
-        return found
+        return self._files[path]
 
 
 def owned_rows(n: int, unit: int, size: int, rank: int) -> tuple[int, int]:

@@ -64,18 +64,13 @@ class DenseRows:
     def fields(self, start: int, stop: int, hasher: Hasher | None = None, slot: int | None = None) -> Fields:
         """See `Rows`."""
         tiles = self.tiles(stop - start, slot)
-        rows = tiles.shape[2]
         tiles[-1:] = 0  # the last one is padded
-        done = 0  # tiles
         for first, piece in self.reader.pieces(start, stop):
             kernels.fill_tiles(piece, first - start, tiles, self._check)
             if not np.isfinite(self._check).all():
                 self._refuse(first, piece)
-            filled = -(-(first + len(piece) - start) // rows)
-            while hasher and done < filled:
-                last = min(done + hasher.left(), filled)
-                hasher.add(tiles[done:last], tiles=last - done)
-                done = last
+            if hasher:
+                hasher.add_rows(piece)
         return {"tiles": tiles}
 
     def _refuse(self, start: int, piece: np.ndarray) -> None:
@@ -124,7 +119,7 @@ class SparseRows:
             ends = starts[first : first + header.block + 1]
             some = slice(ends[0], ends[-1])
             assert hasher is not None
-            hasher.add(values[some], columns[some].astype(np.int64), np.diff(ends), tiles=hasher.left())
+            hasher.add(values[some], columns[some].astype(np.int64), np.diff(ends), rows=len(ends) - 1)
         return {"values": values, "columns": columns, "starts": starts, "columns_count": header.d}
 
     def _numbers(self, start: int, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

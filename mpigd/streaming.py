@@ -6,10 +6,11 @@ A streamed slice is a sequence of slices in memory, of which two are alive at a 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import mpigd_kernels as kernels
 import numpy as np
@@ -17,7 +18,6 @@ import numpy as np
 from mpigd.errors import DataError
 from mpigd.fingerprint import Hasher
 from mpigd.parted import PartedSlice
-from mpigd.reader import ahead
 from mpigd.reading import Fields, Rows
 from mpigd.storage import Header
 
@@ -29,6 +29,22 @@ MARGIN = 48 << 20  # which is left free where there is a limit
 PLAIN = ("n", "block", "y", "weight", "offset", "computing", "picked")  # fields of every slice
 TYPICAL = 160 << 20  # of a process before it reads
 COPY_SHARE = 0.5  # of the memory for X that a copy of some columns may take
+
+
+T = TypeVar("T")
+
+
+def ahead(load: Callable[[int], T], count: int) -> Iterator[T]:
+    """load(0) … load(count - 1), each while what came before is being used: two of them are alive at a time."""
+    if not count:
+        return
+    with ThreadPoolExecutor(1, "mpigd-read") as pool:
+        following = pool.submit(load, 0)
+        for k in range(count):
+            current = following.result()
+            if k + 1 < count:
+                following = pool.submit(load, k + 1)
+            yield current
 
 
 @dataclass(frozen=True)

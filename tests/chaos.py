@@ -3,9 +3,10 @@
     ./run.sh setup && .venv/bin/python tests/chaos.py [--kills 200] [--seed 0]
 
 Every job fits one of some data sets with one of some solvers on two to eight ranks, and some of these, at most all but
-one, are ended with SIGKILL: at random moments from its start on, or at what `AIMS` names. `--whole` kills all ranks at once instead, launcher and
-all, again and again, and the job goes on with --resume. Prints a line for each job and a table at the end; the exit
-status is 0 if no job hung, gave other bits, or ended without saying why. Needs an MPI that goes on after deaths.
+one, are ended with SIGKILL: at random moments from its start on, or at what `AIMS` names. `--whole` kills all ranks at
+once instead, launcher and all, again and again, and the job goes on with --resume. Prints a line for each job and a
+table at the end; the exit status is 0 if no job hung, gave other bits, or ended without saying why. Needs an MPI that
+goes on after deaths.
 """
 
 from __future__ import annotations

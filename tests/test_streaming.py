@@ -17,7 +17,7 @@ from mpigd.comm import Comm
 from mpigd.errors import DataError, OutputError, UsageError
 from mpigd.options import Train, parse_bytes
 from mpigd.problem import make_objective, make_solver, read_data
-from mpigd.reader import ahead
+from mpigd.streaming import ahead
 from mpigd.train import fit
 
 pytestmark = pytest.mark.mpi

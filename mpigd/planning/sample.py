@@ -70,7 +70,7 @@ def _timed(
     header, begin = reader.header, time.perf_counter()
     columns = Columns(reader, start, stop, target)
     found = columns.scan()
-    hasher = Hasher(start // header.block, header.block // kernels.tile_rows(header.block))
+    hasher = Hasher(start // header.block, header.block)
     x = rows_of(reader).fields(start, stop, hasher)
     return time.perf_counter() - begin, columns, found, x, hasher.finish()
 
