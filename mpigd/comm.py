@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from mpigd_kernels import exact
@@ -43,6 +43,20 @@ DIGEST_BITS = 18
 def message_numbers(sums: int, exactly: bool = True) -> int:
     """Numbers of eight bytes in the message that adds up so many sums over ranks."""
     return (3 * sums + 1 if exactly else sums) + BESIDE
+
+
+def packed(value: object) -> bytes:
+    """A value as bytes that show whether all of them have arrived."""
+    content = pickle.dumps(value)
+    return digest(np.frombuffer(content, np.uint8)).to_bytes(8, "little") + content
+
+
+def unpacked(message: bytes) -> Any:
+    """What `packed` was given; ValueError if something is missing."""
+    content = message[8:]
+    if digest(np.frombuffer(content, np.uint8)).to_bytes(8, "little") != message[:8]:
+        raise ValueError("a message between ranks has arrived in part")
+    return pickle.loads(content)
 
 
 class Member(NamedTuple):
@@ -149,12 +163,15 @@ class Comm:
 
     @contextmanager
     def _deaths_noticed(self) -> Iterator[None]:
-        """Run a collective; where it finds that a rank has died, all that take part are told."""
+        """Run a collective, and nothing else; where it finds that a rank has died, all that take part are told.
+
+        Open MPI may have a collective succeed amid which a rank has died, with nothing of what the dead rank sent.
+        """
         self.waiting = time.monotonic()
         try:
             yield
-        except self._api.Exception as error:
-            if error.Get_error_class() not in self._deaths and not (self.survives and self._is_unclear(error)):
+        except Exception as error:
+            if not self._is_of_a_death(error):
                 raise
             self.damaged = True
             self._revoke()
@@ -162,9 +179,13 @@ class Comm:
         finally:
             self.waiting = 0.0
 
-    def _is_unclear(self, error: Exception) -> bool:
-        classes = {getattr(self._api, name) for name in UNCLEAR}
-        return error.Get_error_class() in classes and self._in_vain < IN_VAIN  # type: ignore[attr-defined]
+    def _is_of_a_death(self, error: Exception) -> bool:
+        if isinstance(error, self._api.Exception):
+            if error.Get_error_class() in self._deaths:
+                return True
+            if error.Get_error_class() not in {getattr(self._api, name) for name in UNCLEAR}:
+                return False
+        return bool(self.survives) and self._in_vain < IN_VAIN
 
     def sum(self, buffer: np.ndarray) -> np.ndarray:
         """Replace a contiguous numeric array by its sum over ranks, in place."""
@@ -235,7 +256,7 @@ class Comm:
 
     def share(self, value: T, root: int = 0) -> T:
         """The value that rank `root` passes, on every rank."""
-        message = np.frombuffer(pickle.dumps(value) if self.rank == root else b"", np.uint8)
+        message = np.frombuffer(packed(value) if self.rank == root else b"", np.uint8)
         length = np.array([len(message)])
         self._meet(self._mpi)
         with self._deaths_noticed():
@@ -243,7 +264,7 @@ class Comm:
             if self.rank != root:
                 message = np.empty(int(length[0]), np.uint8)
             self._mpi.Bcast(message, root=root)
-        result: T = value if self.rank == root else pickle.loads(message.tobytes())
+            result: T = value if self.rank == root else unpacked(message.tobytes())
         return result
 
     def each(self, values: np.ndarray) -> np.ndarray:
@@ -258,12 +279,12 @@ class Comm:
     def gather(self, value: T) -> list[T]:
         """Every rank's value, in rank order, on every rank. For small values only: O(size) memory."""
         with self._deaths_noticed():
-            return self._mpi.allgather(value)
+            return [unpacked(each) for each in self._mpi.allgather(packed(value))]
 
     def collect(self, value: T) -> list[T]:
         """Every rank's value, in rank order, on rank 0; an empty list on the others."""
         with self._deaths_noticed():
-            return self._mpi.gather(value, root=0) or []
+            return [unpacked(each) for each in self._mpi.gather(packed(value), root=0) or []]
 
     def in_turn(self, action: Callable[[], None]) -> None:
         """Run an action on each rank, one after the other; if one fails, all raise and the rest is left out."""

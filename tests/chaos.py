@@ -306,7 +306,7 @@ def judge(job: Job, status: int | None, wanted: Any, kills: int) -> str:
     if status == 0:
         return ("survived" if kills else "undisturbed") if job.model() == wanted else "wrong"
     said = job.said
-    if (
+    if "internal error" not in said and (
         "mpigd: " in said
         or "did not come to its end" in said
         or "MPI_Init" in said
