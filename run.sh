@@ -200,7 +200,7 @@ run_tests() {
     local n launcher=${MPIRUN:-$(cat "$venv/.mpirun")} other
     other=$(other_mpi "$launcher")
     MPIGD_MPIRUN=$launcher MPIGD_OTHER_MPIRUN=$other quiet=1 with_mpi "$launcher" 8 \
-        "$python" -m pytest -q -m 'not mpi' "$@"
+        "$python" -m pytest -q -n "$(cores)" --dist loadfile --no-loadscope-reorder -m 'not mpi' "$@"
     for n in 1 2 3 4 8; do
         say "tests inside MPI on $n rank(s)"
         quiet=1 ranks "$n" -m pytest -q --color=no --only-mpi -m mpi "$@"

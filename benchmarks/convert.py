@@ -1,11 +1,12 @@
-"""CSV to HDF5 beside reading the same CSV into memory, and beside pandas and h5py.
+"""CSV to HDF5 beside reading the same CSV into memory, and beside pandas with h5py, and dask.
 
-    ./run.sh setup && .venv/bin/pip install -e '.[convert]' pandas
+    ./run.sh setup && .venv/bin/pip install -e '.[convert]' pandas 'dask[dataframe]'
     .venv/bin/python benchmarks/convert.py [RANKS] [MEGABYTES] [REPEATS]
 
 In turn, so that all see the same machine: `pyarrow.csv.read_csv` with as many threads as there are ranks, which stores
 nothing; mpigd convert, its own seconds, from opening the file to the output on disk; the same into memory (/dev/shm);
-pandas.read_csv with its default parser and h5py. Prints medians and writes benchmarks/convert.md.
+pandas.read_csv with its default parser and h5py; dask's read_csv and to_hdf5, with as many threads. Prints medians and
+writes benchmarks/convert.md.
 """
 
 from __future__ import annotations
@@ -38,6 +39,14 @@ begin = time.perf_counter()
 frame = pandas.read_csv(sys.argv[1])
 with h5py.File(sys.argv[2], "w") as file:
     file["X"], file["y"] = frame.iloc[:, :-1].to_numpy(), frame.iloc[:, -1].to_numpy()
+print(time.perf_counter() - begin)
+"""
+DASK = """
+import sys, time, dask, dask.array, dask.dataframe
+begin = time.perf_counter()
+with dask.config.set(scheduler="threads", num_workers=int(sys.argv[3])):
+    table = dask.dataframe.read_csv(sys.argv[1]).to_dask_array(lengths=True)
+    dask.array.to_hdf5(sys.argv[2], {"/X": table[:, :-1], "/y": table[:, -1]})
 print(time.perf_counter() - begin)
 """
 
@@ -76,6 +85,7 @@ def main(ranks: int = 2, megabytes: int = 300, repeats: int = 7) -> None:
             f"mpigd convert, {ranks} ranks, to disk": lambda: convert(source, output, ranks),
             f"mpigd convert, {ranks} ranks, to memory": lambda: convert(source, Path(fast, "table.h5"), ranks),
             "pandas.read_csv and h5py, to disk": lambda: script(PANDAS, source, output),
+            f"dask, {ranks} threads, to disk": lambda: script(DASK, source, output, ranks),
         }
         seconds: dict[str, list[float]] = {job: [] for job in jobs}
         for _ in range(repeats):

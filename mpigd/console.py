@@ -21,7 +21,7 @@ from mpigd.history import Record
 from mpigd.model import Model
 from mpigd.plan import Planned
 from mpigd.problem import parameters_of
-from mpigd.tables import show_data, show_model
+from mpigd.tables import print_uncut, show_data, show_model
 from mpigd.train import Fit
 from mpigd.verify import Verification
 
@@ -119,7 +119,7 @@ class Console:
             self._out.print(sentence, soft_wrap=True)
         table = Table(box=None)
         for column in ("ranks", "nodes", "memory", "read", "a pass", "a sum", "comm", "passes", "fit", "speed-up", ""):
-            table.add_column(column, justify="left" if not column else "right")
+            table.add_column(column, justify="left" if not column else "right", no_wrap=True)
         for f in plan.forecasts:
             notes = ["←"] * (f.ranks == plan.worth) + ["streams"] * f.streams + ["too little memory"] * (not f.fits)
             seconds = map(_brief_seconds, (f.read_seconds, f.pass_seconds, f.comm_seconds))
@@ -128,7 +128,7 @@ class Console:
                 *(f"{f.comm_share:.0%}", f"{f.passes:.3g}", _brief_seconds(f.seconds)),
                 *(f"{f.speed_up:.3g} ({f.efficiency:.0%})", ", ".join(notes)),
             )
-        self._out.print(table)
+        print_uncut(self._out, table)
         self._out.print(plan.advice, soft_wrap=True)
         for note in plan.notes:
             self._out.print(f"Note: {note}.", soft_wrap=True)

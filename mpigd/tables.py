@@ -14,6 +14,14 @@ LEVELS = "▁▂▃▄▅▆▇█"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
+def print_uncut(out: Console, table: Table) -> None:
+    """Print a table that is rather wrapped by a narrow terminal than cut."""
+    width = out.width
+    out.width = max(width, WIDEST)
+    out.print(table)
+    out.width = width
+
+
 def show_data(out: Console, values: dict[str, Any]) -> None:
     """Print what `inspect` found in data files."""
     files = values["files"]
@@ -65,10 +73,7 @@ def _show_summaries(out: Console, values: dict[str, Any]) -> None:
         counts = [f"{row[key]:,}" if row[key] else "" for key in ("zeros", *marked)]
         table.add_row(_shortened(row["name"]), *numbers, *counts, sparkline(row["histogram"]))
     out.print()
-    width = out.width
-    out.width = max(width, WIDEST)  # rather wrapped by a narrow terminal than cut
-    out.print(table)
-    out.width = width
+    print_uncut(out, table)
     if len(columns) > MOST_ROWS:
         left = len(columns) - MOST_ROWS
         out.print(f"{left} columns are left out: see --columns 'NAME,PATTERN*', or --json for all")

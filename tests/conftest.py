@@ -26,6 +26,9 @@ from scipy import sparse
 
 from mpigd.comm import Comm
 
+# Files that take minutes are begun first: where files are tested side by side, one of them would else come last.
+LONG = ("test_slurm", "test_kernels", "test_failures", "test_bits", "test_hosts")
+
 # Every rank has to draw the same examples; examples of JIT-compiled code have no deadline.
 settings.register_profile("mpigd", derandomize=True, deadline=None, database=None, max_examples=30)
 settings.load_profile("mpigd")
@@ -47,6 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         if reporter:
             config.pluginmanager.unregister(reporter)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture
