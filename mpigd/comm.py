@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -273,6 +273,18 @@ class Comm:
         found = np.empty((self.size, *values.shape), values.dtype)
         with self._deaths_noticed():
             self._mpi.Allgather(np.ascontiguousarray(values), found)
+        self.seconds += time.perf_counter() - start
+        return found
+
+    def exchange(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Send parts[r] (m,) to each rank r; what came from all ranks, in their order, (n,). All of one type."""
+        counts = np.array([len(part) for part in parts], np.int64)
+        expected = np.empty_like(counts)
+        start = time.perf_counter()
+        with self._deaths_noticed():
+            self._mpi.Alltoall(counts, expected)
+            found = np.empty(int(expected.sum()), parts[0].dtype)
+            self._mpi.Alltoallv([np.concatenate(parts), counts], [found, expected])
         self.seconds += time.perf_counter() - start
         return found
 

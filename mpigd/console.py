@@ -21,13 +21,14 @@ from mpigd.history import Record
 from mpigd.model import Model
 from mpigd.plan import Planned
 from mpigd.problem import parameters_of
-from mpigd.tables import print_uncut, show_data, show_model
+from mpigd.tables import print_uncut, show_data, show_model, show_scores
 from mpigd.train import Fit
 from mpigd.verify import Verification
 
 LINE_EVERY = 1.0  # seconds between lines of progress where they can't be drawn in place
 BAR = 30
 SCALE = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+TABLES = ("labels", "classes", "confusion", "calibration")  # values of `evaluate` that are shown as tables
 MOST_ROWS = 20  # of a table, before its middle is left out
 
 
@@ -93,7 +94,9 @@ class Console:
         elif outcome.get("kind") == "model":
             show_model(self._out, outcome)
         else:
-            self._show_values(outcome)
+            self._show_values({key: value for key, value in outcome.items() if key not in TABLES})
+            if "classes" in outcome:
+                show_scores(self._out, outcome)
 
     def _show_fit(self, fit: Fit) -> None:
         self._print_coefficients({"coefficient": fit.model})
@@ -106,7 +109,8 @@ class Console:
         if fit.note:
             self._out.print(f"Note: {fit.note}.", soft_wrap=True)
         for name, scores in fit.scores.items():
-            shown = ", ".join(f"{key} {value:.6g}" for key, value in scores.items())
+            numbers = {key: value for key, value in scores.items() if isinstance(value, float)}
+            shown = ", ".join(f"{key} {value:.6g}" for key, value in numbers.items())
             self._out.print(f"on the {name} rows: {shown}", soft_wrap=True)
         self._out.print(_split_of_time(fit.times))
         self._out.print(f"Fingerprints: model {fit.model.fingerprint}, data {fit.data_fingerprint}", soft_wrap=True)

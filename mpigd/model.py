@@ -54,6 +54,13 @@ class Model:
         """Whether `mean` gives probabilities of classes: not for a loss that only tells the side."""
         return len(self.classes) > 0 and self.loss.link != "sign"
 
+    @property
+    def parameter(self) -> float:
+        """The parameter of the loss; 0 for one that has none."""
+        if self.loss.parameter is None:
+            return 0.0
+        return float(self.config.get("loss_parameter", self.loss.parameter.default))
+
     def columns(self) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients as (d, K) and intercept as (K,), for K = 1 too."""
         return self.coef.reshape(len(self.coef), -1), self.intercept.reshape(-1)

@@ -55,18 +55,19 @@ def evaluate(comm: Comm, options: Evaluate, observers: Sequence[Any] = ()) -> di
         with comm.agreement():
             data = encode(data, model.classes)
     rows = int(comm.sum(np.array([sum(np.count_nonzero(weight) for weight in data.weights())]))[0])
-    return {"rows": rows, **score(comm, model, data), "ranks": comm.size}
+    labels = {"labels": model.classes.tolist()} if len(model.classes) else {}
+    return {"rows": rows, **score(comm, model, data), **labels, "ranks": comm.size}
 
 
-def score(comm: Comm, model: Model, data: Dataset) -> dict[str, float]:
+def score(comm: Comm, model: Model, data: Dataset) -> dict[str, Any]:
     """Metrics of a model on a slice that has been read, its classes numbered; equal on all ranks."""
-    mean = model.mean(linear_predictor(comm, model, data))
+    eta, block = linear_predictor(comm, model, data), data.header.block
+    mean = model.mean(eta)
     if not len(model.classes):
-        return regression(comm, data.y, mean.reshape(data.rows, -1), data.weight, data.header.block)
-    scores = classification(comm, data.y[:, 0], mean, data.weight, data.header.block)
-    if not model.has_probabilities:
-        del scores["log_loss"]
-    return scores
+        prediction, name = mean.reshape(data.rows, -1), model.loss.name
+        return regression(comm, data.y, prediction, data.weight, block, name, model.parameter)
+    by = eta if eta.shape[1] == 1 else None
+    return classification(comm, data.y[:, 0], mean, data.weight, block, by, model.has_probabilities)
 
 
 def load(comm: Comm, path: Path) -> Model:

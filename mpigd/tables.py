@@ -178,3 +178,34 @@ def _size(count: int) -> str:
     while amount >= 1024.0 and unit < len(UNITS) - 1:
         amount, unit = amount / 1024.0, unit + 1
     return f"{amount:.4g} {UNITS[unit]}"
+
+
+def show_scores(out: Console, values: dict[str, Any]) -> None:
+    """Print what `evaluate` found of classes: tables of each class, of confusions, and of probabilities."""
+    labels = [f"{label:g}" for label in values["labels"]]
+    shown, of_class = labels[:MOST_ROWS], values["classes"]
+    shares = zip(*(of_class[name] for name in ("precision", "recall", "f1", "weight")), strict=True)
+    rows = [[f"{p:.4f}", f"{r:.4f}", f"{f:.4f}", f"{w:,.6g}"] for p, r, f, w in shares]
+    columns: tuple[str, ...] = ("class", "precision", "recall", "F1", "weight of its rows")
+    _titled(out, "By class", columns, [[label, *row] for label, row in zip(shown, rows, strict=False)])
+    if len(labels) <= MOST_ROWS // 2:
+        rows = [
+            [label, *(f"{value:,.6g}" for value in row)] for label, row in zip(labels, values["confusion"], strict=True)
+        ]
+        _titled(out, "Rows of each class (down) that were taken for each (across)", ("class", *labels), rows)
+    if "calibration" in values:
+        parts = zip(*(values["calibration"][key] for key in ("probability", "share", "weight")), strict=True)
+        columns = ("mean probability", "share that is", "weight of rows")
+        rows = [[f"{probability:.4f}", f"{share:.4f}", f"{weight:,.6g}"] for probability, share, weight in parts]
+        _titled(out, f"Rows by their probability of class {labels[1]}", columns, rows)
+
+
+def _titled(out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of numbers below a line."""
+    table = Table(box=None)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    out.print(f"\n{title}", soft_wrap=True)
+    print_uncut(out, table)

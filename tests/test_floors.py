@@ -41,7 +41,7 @@ FLOORS = [
     {"mpigd.storage"},
     {"mpigd.reader", "mpigd.fingerprint", "mpigd.layout"},
     {"mpigd.reading", "mpigd.columns", "mpigd.scratch", "mpigd.streaming"},
-    {"mpigd.dataset", "mpigd.model", "mpigd.solvers"},
+    {"mpigd.dataset", "mpigd.model", "mpigd.solvers", "mpigd.ranking"},
     {"mpigd.splits", "mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics"},
     {"mpigd.summary"},
     {"mpigd.findings"},

@@ -1,0 +1,158 @@
+"""What depends on the order of scores alone: areas below curves, and thresholds. No rank sees the scores of all.
+
+Scores are divided among ranks by their size, as in sample sort, so that equal ones meet on one rank, which counts what
+is above. Weights are made whole numbers, so that sums are the same in any order: whole ones as they are, if they add up
+to less than 2^36, others as multiples of 2^-36 of their sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from mpigd.comm import Comm
+
+BITS, ROUGHLY = 36, 20  # of the sum of weights, and of a weight when the size of that sum is found
+SAMPLES = 64  # of each rank's scores, for each rank
+HALF = 25  # bits of a half of a share of one
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The scores of a rank, each once, falling, and what is at or above each, of all ranks.
+
+    score (m,).  positive, negative (m,) int64 : weights of rows of either kind with that score or a larger one.
+    own_positive, own_negative (m,) int64 : of rows with that score.  positives, negatives : of all rows.
+    """
+
+    score: np.ndarray
+    positive: np.ndarray
+    negative: np.ndarray
+    own_positive: np.ndarray
+    own_negative: np.ndarray
+    positives: int
+    negatives: int
+
+
+def rank_scores(comm: Comm, score: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> Ranking:
+    """The ranking of the scores (rows,) of all ranks; positive (rows,) bool. A collective."""
+    kept = weight > 0.0
+    whole = whole_weights(comm, weight[kept])
+    score, own = _merged(score[kept], np.where(positive[kept], whole, 0), np.where(positive[kept], 0, whole))
+    # Splitters from even samples of what each rank has.
+    sample = score[np.linspace(0, len(score) - 1, min(SAMPLES * comm.size, len(score))).astype(np.int64)]
+    samples = np.sort(np.concatenate(comm.gather(sample)))
+    splitters = samples[len(samples) * np.arange(1, comm.size) // comm.size] if len(samples) else samples
+    target = comm.size - 1 - np.searchsorted(splitters, score, side="right")  # the largest are on rank 0
+    bounds = np.searchsorted(target, np.arange(comm.size + 1))  # scores fall, so that targets rise
+    received = [comm.exchange([values[a:b] for a, b in pairwise(bounds)]) for values in (score, *own)]
+    score, (own_positive, own_negative) = _merged(*received)
+    totals = comm.each(np.array([own_positive.sum(), own_negative.sum()]))
+    above = totals[: comm.rank].sum(axis=0)
+    return Ranking(
+        score,
+        np.cumsum(own_positive) + above[0],
+        np.cumsum(own_negative) + above[1],
+        own_positive,
+        own_negative,
+        *(int(total) for total in totals.sum(axis=0)),
+    )
+
+
+def whole_weights(comm: Comm, weight: np.ndarray) -> np.ndarray:
+    """Weights (rows,) as int64, proportional to them up to 2^-36 of their sum over all ranks. A collective."""
+    total, broken = comm.sum(np.array([weight.sum(), float(np.any(weight != np.floor(weight)))]))
+    if not broken and total < 1 << BITS:
+        return weight.astype(np.int64)
+    largest = comm.max(np.array([weight.max(initial=0.0)]))[0]
+    share = weight / largest
+    # The size of the sum, which is the same on any number of ranks, as a sum of doubles is not.
+    size = int(comm.sum(np.array([np.rint(np.ldexp(share, ROUGHLY)).astype(np.int64).sum()]))[0]).bit_length() - ROUGHLY
+    whole: np.ndarray = np.rint(np.ldexp(share, BITS - 1 - size)).astype(np.int64)
+    return whole
+
+
+def _merged(
+    score: np.ndarray, positive: np.ndarray, negative: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Scores, each once, falling, and the sums of what belongs to each."""
+    order = np.argsort(-score, kind="stable")
+    score = score[order]
+    first = np.flatnonzero(np.diff(score, prepend=np.nan) != 0.0)
+    if not len(score):
+        return score, (positive, negative)
+    return score[first], (np.add.reduceat(positive[order], first), np.add.reduceat(negative[order], first))
+
+
+def roc_auc(comm: Comm, ranking: Ranking) -> float:
+    """The area below the receiver operating characteristic; NaN where there is one kind of rows only. A collective.
+
+    It is how likely a positive row has a larger score than a negative one, equal scores counting a half.
+    """
+    higher = 2 * (ranking.positive - ranking.own_positive) + ranking.own_positive
+    total = _sum_of_products(comm, ranking.own_negative, higher)
+    pairs = 2 * ranking.positives * ranking.negatives
+    return total / pairs if pairs else float("nan")
+
+
+def average_precision(comm: Comm, ranking: Ranking) -> float:
+    """The area below the curve of precision against recall; NaN without positive rows. A collective.
+
+    It is the sum over scores of precision times the step of recall.
+    """
+    above = np.maximum(ranking.positive + ranking.negative, 1)
+    precision = np.rint(np.ldexp(ranking.positive / above, 2 * HALF)).astype(np.int64)
+    total = _sum_of_products(comm, ranking.own_positive, precision)
+    return total / (ranking.positives << 2 * HALF) if ranking.positives else float("nan")
+
+
+def _sum_of_products(comm: Comm, small: np.ndarray, large: np.ndarray) -> int:
+    """The sum over ranks of small times large, below 2^51, where the sum of small is below 2^36: exactly."""
+    high, low = large >> HALF, large & ((1 << HALF) - 1)
+    parts = comm.sum(np.array([np.dot(small, high), np.dot(small, low)]))
+    return (int(parts[0]) << HALF) + int(parts[1])
+
+
+Goal = Literal["f1", "balanced-accuracy", "cost"]
+
+
+def best_threshold(comm: Comm, ranking: Ranking, goal: Goal, cost: tuple[float, float] = (1.0, 1.0)) -> float:
+    """The least score that is to count as positive, so that a goal is met best; of several the largest. A collective.
+
+    cost : of a negative row that is taken for a positive one, and of a positive one that is missed; for 'cost', whose
+    sum is the least.  The answer is infinite where nothing is best called positive.
+    """
+    found = (
+        _goal(goal, cost)(
+            ranking.positive.astype(np.float64),
+            ranking.negative.astype(np.float64),
+            float(ranking.positives),
+            float(ranking.negatives),
+        )
+        if len(ranking.score)
+        else np.zeros(0)
+    )
+    nothing = _goal(goal, cost)(np.zeros(1), np.zeros(1), float(ranking.positives), float(ranking.negatives))
+    best = int(np.argmax(found)) if len(found) else -1
+    own = (float(found[best]), float(ranking.score[best])) if best >= 0 else (-np.inf, -np.inf)
+    return max([(float(nothing[0]), np.inf), *comm.gather(own)])[1]
+
+
+def _goal(goal: Goal, cost: tuple[float, float]) -> Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]:
+    """What is to be large: a function of positive and negative rows above a threshold, and of all of either."""
+
+    def f1(true: np.ndarray, false: np.ndarray, positives: float, negatives: float) -> np.ndarray:
+        value: np.ndarray = 2.0 * true / np.maximum(true + false + positives, 1.0)
+        return value
+
+    def balanced(true: np.ndarray, false: np.ndarray, positives: float, negatives: float) -> np.ndarray:
+        return true / max(positives, 1.0) - false / max(negatives, 1.0)
+
+    def cheap(true: np.ndarray, false: np.ndarray, positives: float, negatives: float) -> np.ndarray:
+        return -(cost[0] * false + cost[1] * (positives - true))
+
+    return {"f1": f1, "balanced-accuracy": balanced, "cost": cheap}[goal]
