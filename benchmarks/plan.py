@@ -10,6 +10,7 @@ the numbers of rows.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -87,6 +88,7 @@ def main(scale: float = 1.0) -> None:
         for name, (rows, columns, options) in CASES.items():
             if made != (rows, columns):
                 make(directory / "data.h5", max(int(rows * scale), 1000), columns)
+                os.sync()  # or the plan would be made while the file is on its way to the disk
                 made = rows, columns
             for line in rows_of(directory, name, options):
                 lines.append(line)
