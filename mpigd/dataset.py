@@ -101,10 +101,16 @@ class Dataset:
         """Deal the file's rows into parts (see `mpigd.sampling`); those of this slice, (rows,) int64."""
         return deal(seed, epoch, self.blocks, self.header.block, self.rows, parts)
 
-    def only(self, keep: np.ndarray) -> Dataset:
-        """The same slice with weight zero on the rows where keep (rows,) is False: X is shared, not copied."""
-        weight = np.where(keep, self.weight, 0.0)[:, None]
-        return replace(self, slice=replace(self.slice, weight=_per_row(weight, self.slice.y)))
+    def weighted(self, factor: np.ndarray) -> Dataset:
+        """The same slice with weights times factor (rows,), bool or float64: X is shared, not copied.
+
+        With numbers what belongs to rows becomes float64, on all ranks.
+        """
+        weight, own = (self.weight * factor)[:, None], self.slice
+        y, offset = own.y, own.offset
+        if factor.dtype != np.bool_:
+            y, offset = y.astype(np.float64), offset.astype(np.float64)
+        return replace(self, slice=replace(own, y=y, offset=offset, weight=_per_row(weight, y)))
 
     def part_of_blocks(self, seed: int, one_in: int) -> Dataset:
         """The same slice, of which sums go over one block of every `one_in` of the file (see `mpigd.sampling`)."""

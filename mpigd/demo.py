@@ -73,7 +73,7 @@ def run(comm: Comm, options: Demo, observers: Sequence[Observer] = ()) -> Outcom
     size = data.header.block
     share = Share(comm.host(), data.start, data.stop, -(-data.rows // size))
     held_out = data.part_of_rows(base.seed, 0, PARTS) == 0
-    train, test = data.only(~held_out), data.only(held_out)
+    train, test = data.weighted(~held_out), data.weighted(held_out)
 
     coef, intercept = closed_form(comm, train)
     exact = Model(coef, np.array(intercept), LOSSES["squared"], data.header.feature_names, data.classes)

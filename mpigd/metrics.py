@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from mpigd_kernels import exact
 
 from mpigd.comm import Comm
 from mpigd.ranking import average_precision, rank_scores, roc_auc
+from mpigd.sums import sums, sums_by_group
 
 MOST_CONFUSED = 100  # classes of which a table of confusions is made
 MOST_RANKED = 50  # classes of which each is ranked against the others
@@ -34,9 +34,9 @@ def regression(
     mean deviance, and the share of it that is explained, D²; of quantile loss the pinball loss.
     """
     w = weight[:, None]
-    total, *weighted = _sums(comm, block, w, w * y)
+    total, *weighted = sums(comm, block, w, w * y)
     error = y - prediction
-    parts = _sums(comm, block, w * error**2, w * np.abs(error), w * (y - np.array(weighted) / total) ** 2)
+    parts = sums(comm, block, w * error**2, w * np.abs(error), w * (y - np.array(weighted) / total) ** 2)
     squares, absolute, spread = parts.reshape(3, -1)
     explained = np.where(spread > 0.0, 1.0 - squares / np.where(spread > 0.0, spread, 1.0), squares == 0.0)
     found = {
@@ -46,11 +46,11 @@ def regression(
     }
     if loss == "quantile":
         pinball = np.maximum(parameter * error, (parameter - 1.0) * error)
-        found["pinball_loss"] = float(_sums(comm, block, w * pinball)[0] / total)
+        found["pinball_loss"] = float(sums(comm, block, w * pinball)[0] / total)
     power = {"poisson": 1.0, "gamma": 2.0, "tweedie": parameter}.get(loss)
     if power is not None:
         mean = np.full_like(y, weighted[0] / total)
-        own, null = _sums(comm, block, w * deviance(y, prediction, power), w * deviance(y, mean, power))
+        own, null = sums(comm, block, w * deviance(y, prediction, power), w * deviance(y, mean, power))
         found["deviance"] = float(own / total)
         found["d2"] = float(1.0 - own / null) if null > 0.0 else float(own == 0.0)
     return found
@@ -80,21 +80,24 @@ def classification(
     weight: np.ndarray,
     block: int = 1,
     score: np.ndarray | None = None,
+    picked: np.ndarray | None = None,
     probabilities: bool = True,
 ) -> dict[str, Any]:
     """Weighted metrics of classes; y (rows,) class numbers, probability (rows, K).
 
     score (rows, 1) : of the second of two classes, to rank rows by; without it, probabilities are.
+    picked (rows,) : class numbers that rows are taken for; the most probable ones if not given.
     Accuracy; the means over classes of recall (balanced accuracy), precision, recall and F1, which are also given
     for each class under "classes"; ROC AUC and average precision, of two classes of the second one, else the mean
     over classes of each against the others; "confusion" (K, K), true classes in rows. Where they are probabilities,
     log loss, Brier score and, of two classes, the calibration of the second one's, too.
     """
     rows, count = np.arange(len(y)), probability.shape[1]
-    label, picked = y.astype(np.int64), np.argmax(probability, axis=1)
+    label = y.astype(np.int64)
+    picked = np.argmax(probability, axis=1) if picked is None else picked
     correct = np.where(label == picked, weight, 0.0)
     of_class = [
-        _by_group(comm, block, group, count, values)
+        sums_by_group(comm, block, group, count, values)
         for group, values in ((label, weight), (picked, weight), (label, correct))
     ]
     there, called, right = of_class
@@ -123,7 +126,7 @@ def classification(
         of_label = probability[rows, label]
         loss = -np.log(np.maximum(of_label, np.finfo(np.float64).eps))
         squares = np.sum(probability**2, axis=1) - 2.0 * of_label + 1.0
-        losses, errors = _sums(comm, block, (weight * loss)[:, None], (weight * squares)[:, None])
+        losses, errors = sums(comm, block, (weight * loss)[:, None], (weight * squares)[:, None])
         found["log_loss"] = float(losses / total)
         found["brier"] = float(errors / total) / (2.0 if count == 2 else 1.0)
         if count == 2:
@@ -135,7 +138,7 @@ def classification(
         "f1": f1.tolist(),
     }
     if count <= MOST_CONFUSED:
-        confusion = _by_group(comm, block, label * count + picked, count * count, weight)
+        confusion = sums_by_group(comm, block, label * count + picked, count * count, weight)
         found["confusion"] = confusion.reshape(count, count).tolist()
     return found
 
@@ -145,12 +148,12 @@ def calibration(
 ) -> dict[str, list[float]]:
     """Of ten even intervals of a probability that have rows: weight, mean probability, and share of class 1."""
     interval = np.searchsorted(np.linspace(0.0, 1.0, BINS + 1)[1:-1], probability)
-    sums = [
-        _by_group(comm, block, interval, BINS, values)
+    found = [
+        sums_by_group(comm, block, interval, BINS, values)
         for values in (weight, weight * probability, np.where(label == 1, weight, 0.0))
     ]
-    some = sums[0] > 0.0
-    weights, *others = (values[some] for values in sums)
+    some = found[0] > 0.0
+    weights, *others = (values[some] for values in found)
     return {
         "weight": weights.tolist(),
         "probability": (others[0] / weights).tolist(),
@@ -161,16 +164,3 @@ def calibration(
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Zero where there is nothing."""
     return np.where(whole > 0.0, part / np.where(whole > 0.0, whole, 1.0), 0.0)
-
-
-def _sums(comm: Comm, block: int, *terms: np.ndarray) -> np.ndarray:
-    """Sums over all rows of the columns of terms (rows, …), exact from block to block."""
-    return comm.sum_exactly(exact.of_blocks(np.hstack(terms), block), "metrics")
-
-
-def _by_group(comm: Comm, block: int, group: np.ndarray, count: int, values: np.ndarray) -> np.ndarray:
-    """Sums over all rows of values (rows,), by the group of a row from 0 to count - 1: (count,)."""
-    blocks = -(-len(group) // block)
-    place = np.arange(len(group)) // block * count + group
-    sums = np.bincount(place, values, minlength=blocks * count).astype(np.float64).reshape(blocks, count)
-    return comm.sum_exactly(exact.of_blocks(sums), "metrics")

@@ -72,9 +72,18 @@ class Model:
             return np.hstack([1.0 - mean, mean])
         return mean if self.coef.ndim == 2 else mean[:, 0]
 
+    @property
+    def threshold(self) -> float | None:
+        """The probability from which on a row is taken for the second of two classes; None for the larger one."""
+        return self.result.get("threshold")
+
+    def pick(self, mean: np.ndarray) -> np.ndarray:
+        """Class numbers (n,) that rows are taken for: the most probable ones, or as the threshold says."""
+        return np.argmax(mean, axis=1) if self.threshold is None else (mean[:, 1] >= self.threshold).astype(np.int64)
+
     def label(self, mean: np.ndarray) -> np.ndarray:
-        """What `predict` answers: the most probable class, (n,), or the expected y itself, (n,) or (n, K)."""
-        return self.classes[np.argmax(mean, axis=1)] if len(self.classes) else mean
+        """What `predict` answers: a class, (n,), or the expected y itself, (n,) or (n, K)."""
+        return self.classes[self.pick(mean)] if len(self.classes) else mean
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Predict the rows of X (n, d), without MPI: class labels, or expected y; shape (n,).

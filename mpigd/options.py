@@ -174,6 +174,21 @@ class Train:
     validation_data: tuple[Path, ...] = ()
     """The same for validation."""
 
+    class_weight: str | None = None
+    """Factors of the weights of rows by their class: balanced, so that all classes weigh the same, or as in 0=1,1=5,
+    labels that are not named having 1. They are for the rows to train alone."""
+
+    resample: Literal["none", "under", "over"] = "none"
+    """Draw rows to train so that all classes have as many: of the larger ones fewer, or of the smaller ones some more
+    often. As all that is drawn, by seed, and without copying rows."""
+
+    threshold: Literal["f1", "balanced-accuracy", "cost"] | None = None
+    """Of two classes, choose the probability from which on a row is taken for the second one, so that this is best on
+    the rows to validate; else it is a half."""
+
+    costs: tuple[float, float] = (1.0, 1.0)
+    """Of --threshold cost: that of a row of the first class which is taken for the second, and the other way round."""
+
     init: Path | None = None
     """A model.h5, or run directory, to begin at instead of the null model, if it is better than that."""
 
@@ -245,6 +260,11 @@ class Train:
         ways = (sum(shares) > 0.0) + (self.split is not None) + bool(self.test_data or self.validation_data)
         _require(ways <= 1, "--split, shares and files", "", "one way to divide rows only")
         _require(sum(shares) > 0.0 or not self.stratify, "--stratify", "", "a share, too")
+        if self.class_weight is not None:
+            parse_class_weight(self.class_weight)
+        validates = self.validation_share > 0.0 or self.split is not None or bool(self.validation_data)
+        _require(self.threshold is None or validates, "--threshold", self.threshold, "rows to validate, too")
+        _require(min(self.costs) >= 0.0 and sum(self.costs) > 0.0, "--costs", self.costs, "two numbers ≥ 0")
         _require(0.0 <= self.l2 < math.inf, "--l2", self.l2, "a number ≥ 0")
         _require(0.0 <= self.l1 < math.inf, "--l1", self.l1, "a number ≥ 0")
         low, high = self.bounds
@@ -691,6 +711,24 @@ def parse_bytes(text: str) -> int:
     if not found:
         raise UsageError(f"{text}: expected a number of bytes, as in 512MiB or 2GiB")
     return int(float(found[1]) * (1 << UNITS[found[2].upper()]))
+
+
+def parse_class_weight(text: str) -> Literal["balanced"] | dict[float, float]:
+    """Weights by label: 'balanced', or as in '0=1,1=5'. UsageError for anything else.
+
+    >>> parse_class_weight("0=1, 1=2.5")
+    {0.0: 1.0, 1.0: 2.5}
+    """
+    if text == "balanced":
+        return "balanced"
+    try:
+        pairs = [part.split("=") for part in text.split(",")]
+        weights = {float(label): float(weight) for label, weight in pairs}
+    except ValueError:
+        raise UsageError(f"--class-weight {text}: expected 'balanced', or labels and weights as in 0=1,1=5") from None
+    if not all(0.0 <= weight < math.inf for weight in weights.values()) or not any(weights.values()):
+        raise UsageError(f"--class-weight {text}: weights must be numbers ≥ 0, not all of them 0")
+    return weights
 
 
 def parse_seconds(text: str) -> float:

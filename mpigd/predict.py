@@ -19,6 +19,7 @@ from mpigd.metrics import classification, regression
 from mpigd.model import Model
 from mpigd.options import Evaluate, Predict
 from mpigd.problem import options_of, read_split
+from mpigd.ranking import Goal, best_threshold, rank_scores
 from mpigd.rundir import model_path
 from mpigd.splits import NAMES as ROLES
 from mpigd.splits import check_roles
@@ -67,7 +68,14 @@ def score(comm: Comm, model: Model, data: Dataset) -> dict[str, Any]:
         prediction, name = mean.reshape(data.rows, -1), model.loss.name
         return regression(comm, data.y, prediction, data.weight, block, name, model.parameter)
     by = eta if eta.shape[1] == 1 else None
-    return classification(comm, data.y[:, 0], mean, data.weight, block, by, model.has_probabilities)
+    label, picked = data.y[:, 0], model.pick(mean)
+    return classification(comm, label, mean, data.weight, block, by, picked, model.has_probabilities)
+
+
+def chosen_threshold(comm: Comm, model: Model, data: Dataset, goal: Goal, costs: tuple[float, float]) -> float:
+    """The probability from which on a row is best taken for the second of two classes. A collective."""
+    probability = model.mean(linear_predictor(comm, model, data))[:, 1]
+    return best_threshold(comm, rank_scores(comm, probability, data.y[:, 0] == 1.0, data.weight), goal, costs)
 
 
 def load(comm: Comm, path: Path) -> Model:

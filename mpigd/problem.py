@@ -10,12 +10,13 @@ from typing import Any
 import mpigd_kernels as kernels
 import numpy as np
 
+from mpigd.balance import class_factors, resampled
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset, read, take_over
 from mpigd.errors import DataError, UsageError
 from mpigd.model import Model
 from mpigd.objective import Objective, cost_of, outputs_of
-from mpigd.options import RUNNING, Train, parse_bytes
+from mpigd.options import RUNNING, Train, parse_bytes, parse_class_weight
 from mpigd.penalties import penalty
 from mpigd.scaling import measure
 from mpigd.solvers import BY_ROWS, COMPRESSIBLE, KINKS, ONE_OUTPUT, RATED, SEARCHED, SOLVERS, choose, share_for_metric
@@ -74,7 +75,19 @@ def _divided(comm: Comm, options: Train, data: Dataset) -> Split:
         wanted += tuple(name for name, share in shares.items() if share)
     split = Split(data, roles)
     check_roles(comm, split, wanted)
-    return split
+    return replace(split, factor=_factor(comm, options, split.train))
+
+
+def _factor(comm: Comm, options: Train, rows: Dataset) -> np.ndarray | None:
+    """Factors of the weights of rows to train that balance their classes, as asked for. A collective."""
+    factor = None
+    if options.resample != "none":
+        factor = resampled(comm, rows, options.seed, options.resample)
+    if options.class_weight is not None:
+        weighted = rows if factor is None else rows.weighted(factor)
+        of_class = class_factors(comm, weighted, parse_class_weight(options.class_weight))
+        factor = of_class if factor is None else factor * of_class
+    return factor
 
 
 def _files(options: Train) -> list[list[Path]]:
@@ -138,6 +151,14 @@ def loss_parameter(options: Train) -> float:
 def check_loss(options: Train) -> None:
     """Raise UsageError where the loss can't be had with the other options."""
     loss, given = kernels.LOSSES[options.loss], options.loss_parameter
+    for option, asked in (
+        ("--class-weight", options.class_weight is not None),
+        ("--resample", options.resample != "none"),
+    ):
+        if asked and loss.target not in ("binary", "classes"):
+            raise UsageError(f"{option}: loss {loss.name} is not one of classes")
+    if options.threshold is not None and (loss.target != "binary" or loss.link == "sign"):
+        raise UsageError(f"--threshold: loss {loss.name} gives no probability of one of two classes")
     if options.smoothing != default_of("smoothing") and not loss.smoothed:
         smoothed = " and ".join(name for name, other in kernels.LOSSES.items() if other.smoothed)
         raise UsageError(f"--smoothing {options.smoothing:g}: loss {loss.name} has none; it is of {smoothed}")

@@ -80,6 +80,7 @@ class Reader:
         weakref.finalize(self, self._stack.close)  # where rows are read until the last pass
         self._files: dict[Path, h5py.File] = {}
         self._sources: dict[tuple[Path, str], Raw | Stored] = {}
+        self._states: dict[Path, tuple[int, ...]] = {}  # as they were when they were opened
         self._buffer = np.empty((0, header.d), header.dtype)
 
     def __enter__(self) -> Reader:
@@ -217,7 +218,26 @@ class Reader:
             unit = math.lcm(kernels.tile_rows(header.block), header.chunk_rows or 1) * header.d * header.dtype.itemsize
             file = open_file(path, chunk_cache=row + row // 8 if unit > MOST_BYTES else 0)
             self._files[path] = self._stack.enter_context(file)
+            self._states[path] = state_of(path)
         return self._files[path]
+
+    def check_unchanged(self, start: int, stop: int) -> None:
+        """Raise DataError if a file with rows start … stop - 1 is not as it was when it was opened.
+
+        One that is gone is: what is open can still be read.
+        """
+        for file, _, _ in self.header.within(start, stop):
+            if file.path in self._states and state_of(file.path) not in (self._states[file.path], ()):
+                raise DataError(f"{file.path}: has changed while it was read; start again when it is complete")
+
+
+def state_of(path: Path) -> tuple[int, ...]:
+    """What tells a file from what it was: its number, size and time of the last change; nothing if it is gone."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def owned_rows(n: int, unit: int, size: int, rank: int) -> tuple[int, int]:

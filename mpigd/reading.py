@@ -71,6 +71,7 @@ class DenseRows:
                 self._refuse(first, piece)
             if hasher:
                 hasher.add_rows(piece)
+        self.reader.check_unchanged(start, stop)
         return {"tiles": tiles}
 
     def _refuse(self, start: int, piece: np.ndarray) -> None:
@@ -120,6 +121,7 @@ class SparseRows:
             some = slice(ends[0], ends[-1])
             assert hasher is not None
             hasher.add(values[some], columns[some].astype(np.int64), np.diff(ends), rows=len(ends) - 1)
+        self.reader.check_unchanged(start, stop)
         return {"values": values, "columns": columns, "starts": starts, "columns_count": header.d}
 
     def _numbers(self, start: int, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,19 +30,24 @@ MOST_STRATA = 1000
 
 @dataclass(frozen=True)
 class Split:
-    """A slice, and what each of its rows is for: roles (rows,) int8, or None where all are to train."""
+    """A slice, and what each of its rows is for: roles (rows,) int8, or None where all are to train.
+
+    factor : (rows,) of the weights of those to train; None for ones.
+    """
 
     data: Dataset
     roles: np.ndarray | None = None
+    factor: np.ndarray | None = None
 
     def part(self, role: int) -> Dataset:
         """The rows of one role; of the others the weight is zero."""
-        return self.data if self.roles is None else self.data.only(self.roles == role)
+        return self.data if self.roles is None else self.data.weighted(self.roles == role)
 
     @property
     def train(self) -> Dataset:
         """The rows to train."""
-        return self.part(TRAIN)
+        rows = self.part(TRAIN)
+        return rows if self.factor is None else rows.weighted(self.factor)
 
     def counts(self, comm: Comm) -> np.ndarray:
         """Rows of each role over all ranks, (3,) int64. A collective."""
@@ -86,29 +91,38 @@ def by_share(
     if stratify and (not len(data.classes) or count > MOST_STRATA):
         wrong = f"{data.header.label}: --stratify needs classes, at most {MOST_STRATA} of them"
         raise same_everywhere(DataError(wrong))
-    order = places(seed, EPOCH, data.blocks, data.header.block, data.rows)
-    place = np.empty(data.rows, np.int64)  # of each row among those of its class
+    place = places_by_stratum(comm, data, seed, EPOCH, strata, count)
+    of_test, of_both = (Fraction(share).limit_denominator(FINEST) for share in (test, test + validation))
+    held, number = drawn(place, of_both)
+    roles = np.zeros(data.rows, np.int8)
+    roles[held] = VALIDATION
+    if of_test:
+        tested, _ = drawn(number[held], of_test / of_both)
+        roles[np.flatnonzero(held)[tested]] = TEST
+    return roles
+
+
+def places_by_stratum(comm: Comm, data: Dataset, seed: int, epoch: int, strata: np.ndarray, count: int) -> np.ndarray:
+    """The place of each row, (rows,) int64, among those of its stratum in all files, in an order drawn at random.
+
+    strata : (rows,) int64, from 0 to count - 1. A collective.
+    """
+    order = places(seed, epoch, data.blocks, data.header.block, data.rows)
+    place = np.empty(data.rows, np.int64)
     ends = np.cumsum([0, *(stop - start for start, stop in data.runs)])
     of_runs = np.split(order, ends[1:-1])
     own = [(run, np.bincount(strata[some], minlength=count)) for run, some in zip(data.runs, of_runs, strict=True)]
-    before, total = {}, np.zeros(count, np.int64)  # rows of each class before each run, on whatever rank that is
+    before, total = {}, np.zeros(count, np.int64)  # rows of each stratum before each run, on whatever rank that is
     for run, counts in sorted(chain.from_iterable(comm.gather(own)), key=itemgetter(0)):
         before[run], total = total, total + counts
     for run, some in zip(data.runs, of_runs, strict=True):
         for stratum in range(count):
             members = some[strata[some] == stratum]
             place[members] = before[run][stratum] + np.arange(len(members))
-    of_test, of_both = (Fraction(share).limit_denominator(FINEST) for share in (test, test + validation))
-    held, number = _drawn(place, of_both)
-    roles = np.zeros(data.rows, np.int8)
-    roles[held] = VALIDATION
-    if of_test:
-        tested, _ = _drawn(number[held], of_test / of_both)
-        roles[np.flatnonzero(held)[tested]] = TEST
-    return roles
+    return place
 
 
-def _drawn(place: np.ndarray, share: Fraction) -> tuple[np.ndarray, np.ndarray]:
+def drawn(place: np.ndarray, share: Fraction) -> tuple[np.ndarray, np.ndarray]:
     """Which places are in a share, so that round(n share) of the first n are, and how many before each are."""
     top, bottom = 2 * share.numerator, 2 * share.denominator
     before = (place * top + share.denominator) // bottom

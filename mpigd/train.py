@@ -21,11 +21,11 @@ from mpigd.keeper import Keeper
 from mpigd.model import Model
 from mpigd.objective import Objective
 from mpigd.options import Train
-from mpigd.predict import check_columns, load, score
+from mpigd.predict import check_columns, chosen_threshold, load, score
 from mpigd.problem import check_loss, check_solver, make_objective, make_solver, read_split, take_over_split
 from mpigd.rundir import RunDirectory
 from mpigd.solvers import ON_A_PART, State
-from mpigd.splits import Split
+from mpigd.splits import VALIDATION, Split
 from mpigd.watch import Watch, why
 
 # Called with what is known at a step and an estimate of the fraction of the fit that is done.
@@ -345,6 +345,9 @@ class Training:
             lost=tuple(map(str, self.lost)),
             slow=tuple(self.slow[rank] for rank in sorted(self.slow)),
         )
+        if options.threshold:
+            rows = self.split.part(VALIDATION)
+            model.result["threshold"] = chosen_threshold(comm, model, rows, options.threshold, options.costs)
         scored = {name: self.split.part(role) for name, role in self.split.roles_with_rows(comm).items()}
         fitted = replace(fitted, scores={name: score(comm, model, some) for name, some in scored.items()})
         model.result.update(fitted.summary())

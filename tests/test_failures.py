@@ -172,6 +172,18 @@ def test_a_full_disk_costs_no_model(start: Callable[..., chaos.Job], tmp_path: P
         subprocess.run(["umount", disk], check=True)
 
 
+def test_data_that_change_while_they_are_read_anew_for_every_pass(data: dict[str, Path], tmp_path: Path) -> None:
+    own = shutil.copy(data["dense"], tmp_path / "own.h5")
+    kind, options = chaos.CASES["streamed"]
+    assert kind == "dense"
+    job = chaos.Job(tmp_path / "run", own, options, 3)
+    steps_of(job, 20)
+    os.utime(own)
+    assert job.wait()[0] == 3, job.said
+    assert job.said.count("own.h5: has changed while it was read") == 1
+    assert job.status == "failed"
+
+
 def test_jobs_of_one_rank_each_are_found_out() -> None:
     check_launch(1, {})
     check_launch(8, {"OMPI_COMM_WORLD_SIZE": "8"})

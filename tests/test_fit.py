@@ -349,7 +349,7 @@ def test_split_trains_on_its_part_alone(comm: Comm) -> None:
     data = read(comm, table.path, target="real")
     keep = data.part_of_rows(0, 0, 5) != 0
     kept = np.concatenate(comm.gather(keep))
-    fitted = fit(comm, data.only(keep), replace(Train(table.path), **TIGHT))
+    fitted = fit(comm, data.weighted(keep), replace(Train(table.path), **TIGHT))
     coef, intercept = solve_ridge(table.X[kept], table.y[kept], 0.0)
     np.testing.assert_allclose(np.append(fitted.model.coef, fitted.model.intercept), [*coef, intercept], rtol=1e-6)
     assert fitted.rows == kept.sum() in (404, 405)

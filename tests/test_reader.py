@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from scipy import sparse
 from mpigd import reader, storage
 from mpigd.errors import DataError
 from mpigd.reader import Reader, slice_rows
+from mpigd.reading import rows_of
 from mpigd.storage import read_header
 
 
@@ -197,3 +199,15 @@ def test_files_are_found_by_pattern_in_order(tmp_path: Path) -> None:
         storage.find_files([tmp_path / "*.nothing"])
     with pytest.raises(DataError, match=r"is named twice"):
         storage.find_files([tmp_path / "a.h5", tmp_path / "*.h5"])
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    path = dense(tmp_path / "x.h5", np.arange(200.0).reshape(100, 2))
+    with Reader(read_header(path)) as opened:
+        before = rows_of(opened).fields(0, 100)["tiles"].copy()
+        moved = path.rename(tmp_path / "y.h5")  # gone, but what is open is there
+        np.testing.assert_array_equal(rows_of(opened).fields(0, 100)["tiles"], before)
+        moved.rename(path)
+        os.utime(path, ns=(0, 0))
+        with pytest.raises(DataError, match=r"x\.h5: has changed while it was read"):
+            rows_of(opened).fields(0, 100)
