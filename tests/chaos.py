@@ -51,7 +51,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "svrg": ("chunked", ("--solver", "svrg", "--tol", "0", "--max-passes", "40", "--batch-size", "512")),
     "nesterov-l1": ("chunked", ("--solver", "nesterov", "--l1", "1e-3", "--tol", "0", "--max-passes", "1000")),
     "prox-newton-path": ("dense", ("--l1", "1e-3", "--path", "20", "--tol", "1e-9")),
-    "streamed": ("dense", ("--solver", "gd", "--tol", "0", "--max-passes", "400", "--memory", "400MiB")),
+    "streamed": ("large", ("--solver", "gd", "--tol", "0", "--max-passes", "40", "--memory", "240MiB")),
     "sparse": ("sparse", ("--solver", "gd", "--tol", "0", "--max-passes", "600", "--test-share", "0.2")),
     "direct": ("dense", ()),
 }
@@ -90,7 +90,7 @@ class Tally:
         return self.ends["hung"] + self.ends["wrong"] + self.ends["unclear"]
 
 
-def make_data(directory: Path, rows: int = 40_000, columns: int = 12) -> dict[str, Path]:
+def make_data(directory: Path, rows: int = 40_000, columns: int = 12, large: bool = False) -> dict[str, Path]:
     """Data sets by kind."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((rows, columns)) @ (np.eye(columns) + 0.5 * rng.standard_normal((columns, columns)))
@@ -109,7 +109,17 @@ def make_data(directory: Path, rows: int = 40_000, columns: int = 12) -> dict[st
         group["data"], group["indices"] = X[row, column], column
         group["indptr"] = np.searchsorted(row, np.arange(rows + 1))
         file["y"] = y
+    if large:  # more than ranks may keep of it in memory, at most four of them
+        X = rng.standard_normal((100_000, 640), np.float32)
+        paths["large"] = directory / "large.h5"
+        with h5py.File(paths["large"], "w") as file:
+            file["X"], file["y"] = X, X[:, :50].sum(axis=1) + rng.standard_normal(len(X))
     return paths
+
+
+def data_for(directory: Path, cases: Sequence[str]) -> dict[str, Path]:
+    """Data sets that cases need, by kind."""
+    return make_data(directory, large=any(CASES[name][0] == "large" for name in cases))
 
 
 def ranks_of(launcher: int) -> list[int]:
@@ -323,10 +333,11 @@ def kill_ranks(
     rng: random.Random, directory: Path, kills: int, cases: Sequence[str], aims: Sequence[str] = AIMS
 ) -> Tally:
     """Jobs that are to survive."""
-    data, tally = make_data(directory), Tally()
+    data, tally = data_for(directory, cases), Tally()
     wanted = undisturbed(directory, data, cases)
     while tally.kills < kills:
-        name, ranks, aim = rng.choice(cases), rng.randint(2, MOST_RANKS), rng.choice(aims)
+        name, aim = rng.choice(cases), rng.choice(aims)
+        ranks = rng.randint(2, MOST_RANKS if CASES[name][0] != "large" else 4)
         (kind, options), (model, seconds) = CASES[name], wanted[name]
         more = ("--checkpoint-steps", "5") if aim == "checkpoint" else ()
         job = Job(directory / f"{name}-{tally.jobs}", data[kind], options, ranks, *more)
@@ -345,7 +356,7 @@ def kill_ranks(
 
 def kill_whole(rng: random.Random, directory: Path, kills: int, cases: Sequence[str]) -> Tally:
     """Jobs that are killed as a whole and go on with --resume."""
-    data, tally = make_data(directory), Tally()
+    data, tally = data_for(directory, cases), Tally()
     wanted = undisturbed(directory, data, cases)
     while tally.kills < kills:
         name = rng.choice(cases)
