@@ -126,20 +126,11 @@ def best_threshold(comm: Comm, ranking: Ranking, goal: Goal, cost: tuple[float, 
     cost : of a negative row that is taken for a positive one, and of a positive one that is missed; for 'cost', whose
     sum is the least.  The answer is infinite where nothing is best called positive.
     """
-    found = (
-        _goal(goal, cost)(
-            ranking.positive.astype(np.float64),
-            ranking.negative.astype(np.float64),
-            float(ranking.positives),
-            float(ranking.negatives),
-        )
-        if len(ranking.score)
-        else np.zeros(0)
-    )
-    nothing = _goal(goal, cost)(np.zeros(1), np.zeros(1), float(ranking.positives), float(ranking.negatives))
-    best = int(np.argmax(found)) if len(found) else -1
-    own = (float(found[best]), float(ranking.score[best])) if best >= 0 else (-np.inf, -np.inf)
-    return max([(float(nothing[0]), np.inf), *comm.gather(own)])[1]
+    score = np.append(np.inf, ranking.score)  # with the threshold that nothing reaches
+    true, false = (np.append(0.0, above) for above in (ranking.positive, ranking.negative))
+    found = _goal(goal, cost)(true, false, float(ranking.positives), float(ranking.negatives))
+    best = int(np.argmax(found))
+    return max(comm.gather((float(found[best]), float(score[best]))))[1]
 
 
 def _goal(goal: Goal, cost: tuple[float, float]) -> Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]:

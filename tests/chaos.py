@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,12 @@ class Job:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def reach(self, steps: int) -> None:
+        """Wait until its history has so many lines."""
+        while self.records < steps:
+            assert self.process.poll() is None, self.said
+            time.sleep(0.02)
+
     @property
     def said(self) -> str:
         """What it wrote on standard error."""
@@ -215,6 +221,18 @@ class Job:
     def model(self) -> tuple[str, int] | None:
         """See `model_of`."""
         return model_of(self.directory)
+
+
+@contextmanager
+def ended() -> Iterator[list[Job]]:
+    """A list of jobs, of which none is left in the end."""
+    jobs: list[Job] = []
+    try:
+        yield jobs
+    finally:
+        for job in jobs:
+            if job.process.poll() is None:
+                job.end()
 
 
 def records_of(run: Path) -> int:

@@ -197,6 +197,11 @@ class Hosts:
             rate = ("rate", f"{megabits}mbit", "burst", "64kb", "latency", "50ms")
             call(*self.enter(name), "tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", *rate)
 
+    def held_back(self, name: str) -> int:
+        """How often a packet of a host had to wait for the bandwidth that it has."""
+        shown = call(*self.enter(name), "tc", "-statistics", "qdisc", "show", "dev", "eth0").split()
+        return int(shown[shown.index("overlimits") + 1])
+
     def bytes_sent(self, name: str) -> int:
         """To the others so far."""
         return int(call(*self.enter(name), "cat", "/sys/class/net/eth0/statistics/tx_bytes"))

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,23 +45,13 @@ def undisturbed(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def start(data: dict[str, Path], tmp_path: Path) -> Iterator[Callable[..., chaos.Job]]:
-    jobs: list[chaos.Job] = []
+    with chaos.ended() as jobs:
 
-    def begin(*more: str, ranks: int = 3, options: tuple[str, ...] = LONG, at: Path | None = None) -> chaos.Job:
-        jobs.append(chaos.Job(at or tmp_path / "run", data["dense"], options, ranks, *more))
-        return jobs[-1]
+        def begin(*more: str, ranks: int = 3, options: tuple[str, ...] = LONG, at: Path | None = None) -> chaos.Job:
+            jobs.append(chaos.Job(at or tmp_path / "run", data["dense"], options, ranks, *more))
+            return jobs[-1]
 
-    yield begin
-    for job in jobs:
-        if job.process.poll() is None:
-            job.end()
-
-
-def steps_of(job: chaos.Job, steps: int) -> None:
-    """Wait until the history of a job has so many lines."""
-    while job.records < steps:
-        assert job.process.poll() is None, job.said
-        time.sleep(0.02)
+        yield begin
 
 
 def test_ranks_that_are_killed_do_not_change_a_bit(tmp_path: Path) -> None:
@@ -83,7 +72,7 @@ def test_a_signal_to_any_rank_stops_all_with_a_checkpoint(
     start: Callable[..., chaos.Job], undisturbed: Any, name: str
 ) -> None:
     job = start()
-    steps_of(job, 50)
+    job.reach(50)
     os.kill(max(chaos.ranks_of(job.process.pid)), getattr(signal, name))
     assert job.wait()[0] == 7, job.said
     assert job.status == "stopped"
@@ -111,7 +100,7 @@ def test_a_time_limit_stops_the_fit_ahead_of_it(start: Callable[..., chaos.Job])
 
 def test_other_data_are_refused(start: Callable[..., chaos.Job], data: dict[str, Path], tmp_path: Path) -> None:
     job = start()
-    steps_of(job, 20)
+    job.reach(20)
     os.kill(min(chaos.ranks_of(job.process.pid)), signal.SIGTERM)
     assert job.wait()[0] == 7
     other = tmp_path / "other.h5"
@@ -128,7 +117,7 @@ def test_it_stops_at_a_death_where_that_is_asked_for(
 ) -> None:
     for option in (("--on-failure", "stop"), ("--min-ranks", "3")):
         job = start(*option, at=tmp_path / option[0])
-        steps_of(job, 50)
+        job.reach(50)
         os.kill(min(chaos.ranks_of(job.process.pid)), signal.SIGKILL)  # rank 0
         assert job.wait()[0] == 8, job.said
         assert job.status == "stopped"
@@ -141,7 +130,7 @@ def test_it_stops_at_a_death_where_that_is_asked_for(
 
 def test_a_rank_that_is_stopped_is_named_and_ended(start: Callable[..., chaos.Job], undisturbed: Any) -> None:
     job = start("--stall-timeout", "3")
-    steps_of(job, 50)
+    job.reach(50)
     victim = max(chaos.ranks_of(job.process.pid))
     os.kill(victim, signal.SIGSTOP)
     assert job.wait()[0] == 0, job.said
@@ -176,7 +165,7 @@ def test_data_that_change_while_they_are_read_anew_for_every_pass(tmp_path: Path
     kind, options = chaos.CASES["streamed"]
     own = chaos.data_for(tmp_path, ["streamed"])[kind]
     job = chaos.Job(tmp_path / "run", own, options, 2)
-    steps_of(job, 5)
+    job.reach(5)
     os.utime(own)
     assert job.wait()[0] == 3, job.said
     assert job.said.count("large.h5: has changed while it was read") == 1

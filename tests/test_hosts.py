@@ -53,25 +53,19 @@ def some_hosts(request: pytest.FixtureRequest) -> Iterator[hosts.Hosts]:
 
 @pytest.fixture
 def start(some_hosts: hosts.Hosts, data: Path, tmp_path: Path) -> Iterator[Start]:
-    jobs: list[chaos.Job] = []
     (tmp_path / "hostfile").write_text("".join(f"{name} slots={EACH}\n" for name in some_hosts.names))
 
-    def begin(options: tuple[str, ...] = OPTIONS, *more: str, **settings: str) -> chaos.Job:
-        settings |= some_hosts.settings(tmp_path) | {"PRTE_MCA_prte_default_hostfile": str(tmp_path / "hostfile")}
-        prefix = some_hosts.enter(some_hosts.names[0])
-        jobs.append(chaos.Job(tmp_path / "run", data, options, COUNT * EACH, *more, prefix=prefix, settings=settings))
-        return jobs[-1]
+    with chaos.ended() as jobs:
 
-    yield begin
-    for job in jobs:
-        if job.process.poll() is None:
-            job.end()
+        def begin(options: tuple[str, ...] = OPTIONS, *more: str, **settings: str) -> chaos.Job:
+            settings |= some_hosts.settings(tmp_path) | {"PRTE_MCA_prte_default_hostfile": str(tmp_path / "hostfile")}
+            prefix = some_hosts.enter(some_hosts.names[0])
+            jobs.append(
+                chaos.Job(tmp_path / "run", data, options, COUNT * EACH, *more, prefix=prefix, settings=settings)
+            )
+            return jobs[-1]
 
-
-def steps_of(job: chaos.Job, steps: int) -> None:
-    while job.records < steps:
-        assert job.process.poll() is None, job.said
-        time.sleep(0.02)
+        yield begin
 
 
 def nothing_left(some_hosts: hosts.Hosts, within: float = 30.0) -> None:
@@ -99,15 +93,16 @@ def test_a_slow_network_gives_them_too(start: Start, on_one_host: Callable[..., 
 def test_a_narrow_network_gives_them_too(
     some_hosts: hosts.Hosts, start: Start, on_one_host: Callable[..., Any]
 ) -> None:
-    some_hosts.limit(10.0)
+    some_hosts.limit(1.0)
     job = start(SHORT)
     assert job.wait()[0] == 0, job.said
     assert job.model() == on_one_host(SHORT)
+    assert max(map(some_hosts.held_back, some_hosts.names)) > 0
 
 
 def test_all_ranks_of_a_host_may_die(some_hosts: hosts.Hosts, start: Start, on_one_host: Callable[..., Any]) -> None:
     job = start()
-    steps_of(job, 100)
+    job.reach(100)
     there = set(some_hosts.processes("n3"))
     for pid in set(chaos.ranks_of(job.process.pid)) & there:
         os.kill(pid, signal.SIGKILL)
@@ -121,7 +116,7 @@ def test_a_host_may_be_off_the_network_for_a_moment(
     some_hosts: hosts.Hosts, start: Start, on_one_host: Callable[..., Any]
 ) -> None:
     job = start()
-    steps_of(job, 100)
+    job.reach(100)
     some_hosts.cut("n2")
     time.sleep(3.0)
     some_hosts.mend("n2")
@@ -139,7 +134,7 @@ def test_a_lost_host_ends_the_job_which_goes_on_without_it(
     lose: Callable[[hosts.Hosts, str], None],
 ) -> None:
     job = start(OPTIONS, **hosts.QUICK)
-    steps_of(job, 200)
+    job.reach(200)
     lose(some_hosts, "n3")
     assert job.wait()[0] == 8, job.said
     assert job.status == "running"  # nothing had the time to say more
