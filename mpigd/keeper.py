@@ -7,8 +7,9 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mpigd import checkpoint
 from mpigd.comm import Comm, Member
@@ -206,13 +207,15 @@ class Keeper:
         margin = min(MARGIN, MARGIN_SHARE * (self._end - self._begin))
         return self._end - margin - 2.0 * (self._longest + self._cost)
 
-    def complete(self, model: Model, records: Sequence[Record]) -> None:
-        """Write the model: the run is done. A collective."""
+    def complete(self, model: Model, records: Sequence[Record], beside: dict[str, dict[str, Any]]) -> None:
+        """Write the model: the run is done. A collective. beside : what else there is to write, by names of files."""
         with self._comm.agreement():
             if self._directory:
                 self._finish_writing()
                 self._directory.save(model)
                 self._guarded(lambda directory: directory.close(records))
+                for name, values in beside.items():
+                    self._guarded(partial(RunDirectory.write, name=name, values=values))
 
     def end_badly(self, error: MpigdError) -> None:
         """Note that the fit ended before its time. Not a collective."""

@@ -19,11 +19,14 @@ from mpigd.history import Record
 from mpigd.model import Model
 
 MODEL, HISTORY, CONFIG, EVENTS, STATUS = "model.h5", "history.jsonl", "config.toml", "events.jsonl", "STATUS"
+TIMES, CURVES, REPORT = "times.json", "curves.json", "report.html"
 RUNNING, DONE, STOPPED, FAILED = "running", "done", "stopped", "failed"
 
 
 class RunDirectory:
     """Holds config.toml (options, versions, command), STATUS, history.jsonl, events.jsonl, checkpoints/ and model.h5.
+
+    Beside them times.json has the seconds of each rank, and curves.json and report.html are there if asked for.
 
     STATUS is one word: running, done, stopped (before its end, with a checkpoint), or failed. A run that was killed
     leaves running: it has ended well only where it says done.
@@ -55,7 +58,7 @@ class RunDirectory:
         """Make the directory with its config.toml; files of an earlier run in it are removed."""
         with reported(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in (MODEL, HISTORY, EVENTS):
+            for name in (MODEL, HISTORY, EVENTS, TIMES, CURVES, REPORT):
                 (self.path / name).unlink(missing_ok=True)
             checkpoint.thin_out(self.path, 0)
         self.begin(config, ranks)
@@ -112,6 +115,11 @@ class RunDirectory:
                 file.write(line + "\n")
         except OSError as error:
             complain(f"{self.path / EVENTS}: can't be written: {error.strerror}; it would say: {line}")
+
+    def write(self, name: str, values: dict[str, Any]) -> None:
+        """Write plain values to a file of JSON."""
+        with reported(self.path / name), written_whole(self.path / name) as temporary:
+            temporary.write_text(json.dumps(values, allow_nan=False) + "\n", encoding="utf-8")
 
     def close(self, records: Sequence[Record]) -> None:
         """Complete history.jsonl; raises OutputError where it can't be."""

@@ -23,7 +23,7 @@ from mpigd.objective import Objective
 from mpigd.options import Train
 from mpigd.predict import check_columns, chosen_threshold, load, score
 from mpigd.problem import check_loss, check_solver, make_objective, make_solver, read_split, take_over_split
-from mpigd.rundir import RunDirectory
+from mpigd.rundir import TIMES, RunDirectory
 from mpigd.solvers import ON_A_PART, State
 from mpigd.splits import VALIDATION, Split
 from mpigd.watch import Watch, why
@@ -329,7 +329,8 @@ class Training:
             fit={"theta": state.theta, "gradient": state.gradient, "mean": scaling.mean, "scale": scaling.scale},
             path=arrays_of(at.along, several),
         )
-        times = dict(zip(measured, comm.max(np.array(list(measured.values()))).tolist(), strict=True))
+        of_ranks = comm.each(np.array(list(measured.values()))).T
+        times = dict(zip(measured, of_ranks.max(axis=1).tolist(), strict=True))
         fitted = Fit(
             model,
             state,
@@ -352,7 +353,9 @@ class Training:
         fitted = replace(fitted, scores={name: score(comm, model, some) for name, some in scored.items()})
         model.result.update(fitted.summary())
         if self.keeper:
-            self.keeper.complete(model, self.records)
+            hosts = {"hosts": [member.host for member in comm.members]}
+            beside = {TIMES: {**dict(zip(measured, of_ranks.tolist(), strict=True)), **hosts}}
+            self.keeper.complete(model, self.records, beside)
         return fitted
 
 
