@@ -3,7 +3,15 @@
 from setuptools import setup
 
 setup(
-    packages=["mpigd", "mpigd.convert", "mpigd.planning", "mpigd.solvers", "mpigd_kernels", "mpigd_data"],
+    packages=[
+        "mpigd",
+        "mpigd.convert",
+        "mpigd.options",
+        "mpigd.planning",
+        "mpigd.solvers",
+        "mpigd_kernels",
+        "mpigd_data",
+    ],
     package_dir={"mpigd_kernels": "kernels", "mpigd_data": "data"},
     package_data={"mpigd": ["py.typed"], "mpigd_kernels": ["py.typed"], "mpigd_data": ["*.h5"]},
 )

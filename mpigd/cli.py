@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from mpigd import options
 from mpigd.comm import Comm
-from mpigd.errors import UsageError
 
 
 class Command(NamedTuple):
@@ -36,67 +34,6 @@ COMMANDS = {
 }
 MAIN_JOB = Command(options.Demo, "mpigd.demo", "run")
 
-HELP = """Distributed gradient descent for linear models.
-
-Start it with `mpirun -n 8 python -m mpigd COMMAND …`; without a command it fits the Boston housing example.
-
-Exit status: 0 done, 1 internal error, 2 wrong options, 3 bad input, 4 diverged, 5 output can't be written,
-6 bits differ that should be the same, 7 stopped before its end, with a checkpoint, 8 ranks died, 130 interrupted.
-"""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Parsing has already done all that was asked (help, version)."""
-
-
-def parse(arguments: list[str]) -> options.Options | Finished:
-    """Turn command-line arguments into the options of a command. Prints help if that is what they ask for."""
-    if not arguments:
-        return options.Demo()
-    from typing import Annotated
-
-    import cyclopts
-
-    from mpigd import __version__
-    from mpigd.console import plain
-
-    app = cyclopts.App(
-        name="mpigd",
-        help=HELP,
-        help_format="markdown",  # it joins the lines of an option's text
-        version=__version__,
-        console=plain(),
-        # An option may be given several values at once: --columns age "dose*".
-        default_parameter=cyclopts.Parameter(consume_multiple=True, negative_iterable=()),
-    )
-    for name, command in COMMANDS.items():
-
-        def construct(chosen: Any) -> Any:
-            return chosen
-
-        construct.__annotations__ = {"chosen": Annotated[command.options, cyclopts.Parameter(name="*")]}
-        construct.__doc__ = command.options.__doc__
-        app.command(construct, name=name)
-    arguments = with_values(arguments)
-    try:
-        called, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
-        chosen = called(*bound.args, **bound.kwargs)
-    except cyclopts.CycloptsError as error:
-        command_name = arguments[0] if arguments[0] in COMMANDS else ""
-        hint = " ".join(["mpigd", command_name, "--help"]).replace("  ", " ")
-        raise UsageError(f"{error} (see {hint})") from None
-    return chosen if isinstance(chosen, options.Options) else Finished()
-
-
-def with_values(arguments: list[str]) -> list[str]:
-    """Arguments in which --resume has a value: by itself it means yes."""
-    values = ("yes", "no", "auto")
-    return [
-        f"{argument}=yes" if argument == "--resume" and following not in values else argument
-        for argument, following in zip(arguments, [*arguments[1:], ""], strict=True)
-    ]
-
 
 def preload(arguments: list[str], draws: bool) -> None:
     """Import what the command will need. Not a collective.
@@ -114,19 +51,21 @@ def preload(arguments: list[str], draws: bool) -> None:
 
 def dispatch(comm: Comm, arguments: list[str]) -> int:
     """Parse on rank 0, run the job on all ranks, print its outcome on rank 0."""
-    chosen: options.Options | Finished = Finished()
+    chosen: options.Options | None = None
     with comm.agreement():
         if comm.rank == 0:
-            chosen = parse(arguments)
+            # A user interface, which the other ranks do not import.
+            parse = import_module("mpigd.arguments").parse
+            chosen = parse(arguments, {name: command.options for name, command in COMMANDS.items()})
         preload(arguments, draws=comm.rank == 0)
     chosen = comm.share(chosen)
-    if isinstance(chosen, Finished):
+    if chosen is None:
         return 0
     command = next(c for c in (MAIN_JOB, *COMMANDS.values()) if c.options is type(chosen))
     job = getattr(import_module(command.module), command.job)
-    terminal = Terminal(comm)
+    terminal = Terminal(comm, chosen.verbose)
     try:
-        outcome = job(comm, chosen, [terminal.progress])
+        outcome = job(comm, chosen, [] if chosen.quiet else [terminal.progress])
     finally:
         terminal.end_progress()
     if comm.rank == 0:
@@ -140,13 +79,13 @@ def dispatch(comm: Comm, arguments: list[str]) -> int:
 class Terminal:
     """What a person sees: drawn by the rank that is 0 now, which is another one after its death."""
 
-    def __init__(self, comm: Comm) -> None:
-        self._comm = comm
+    def __init__(self, comm: Comm, verbose: bool) -> None:
+        self._comm, self._verbose = comm, verbose
 
     @cached_property
     def console(self) -> Any:
         """The one of this rank, made when it is wanted: other ranks import no user interface."""
-        return import_module("mpigd.console").Console()
+        return import_module("mpigd.console").Console(self._verbose)
 
     def progress(self, record: Any, fraction: float) -> None:
         """Draw how far a job is."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console as Rich
@@ -43,9 +44,13 @@ def plain() -> Rich:
 
 
 class Console:
-    """Draws the progress of a fit and the outcome of every job."""
+    """Draws the progress of a fit and the outcome of every job.
 
-    def __init__(self) -> None:
+    verbose : print a line for each record of a fit instead of a bar.
+    """
+
+    def __init__(self, verbose: bool = False) -> None:
+        self._verbose = verbose
         self._out = plain()
         self._err = Rich(stderr=True)
         self._bar: Progress | None = None
@@ -53,6 +58,11 @@ class Console:
 
     def progress(self, record: Record | str, fraction: float) -> None:
         """Draw the state of a fit, of which step 0 begins a new bar, or of what is being done."""
+        if self._verbose and isinstance(record, Record):
+            print(
+                "  ".join(f"{key} {value:.10g}" for key, value in asdict(record).items()), file=sys.stderr, flush=True
+            )
+            return
         if not self._err.is_interactive:
             self._progress_line(record, fraction)
             return

@@ -56,7 +56,8 @@ FLOORS = [
     {"mpigd.plan"},
     {"mpigd.demo"},
     {"mpigd.tables"},
-    {"mpigd.console", "mpigd.cli"},
+    {"mpigd.console"},
+    {"mpigd.arguments", "mpigd.cli"},
     {"mpigd.__main__"},
 ]
 
@@ -78,7 +79,8 @@ ONLY_IN = {
     "xxhash": {"mpigd.replicated", "mpigd.fingerprint", "mpigd.convert"},
     "pyarrow": {"mpigd.convert"},
     "hdf5plugin": {"mpigd.convert"},
-    "cyclopts": {"mpigd.cli"},
+    "cyclopts": {"mpigd.arguments"},
+    "docstring_parser": {"mpigd.arguments"},
     "rich": {"mpigd.console", "mpigd.tables"},
 }
 

@@ -1,0 +1,113 @@
+"""The options of what is done with a model, or with the data for one."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Literal
+
+from mpigd.options.base import Output, require
+
+
+@dataclass(frozen=True)
+class Predict(Output):
+    """Predict the rows of DATA with MODEL and write them to an HDF5 file."""
+
+    model: Path
+    """A model.h5 that train wrote, or its run directory."""
+
+    data: tuple[Path, ...]
+    """HDF5 files, or patterns of names, with X (rows, columns)."""
+
+    _: KW_ONLY
+
+    output: Path = Path("predictions.h5")
+    """File to write: prediction (rows), and for classes probability (rows, classes)."""
+
+    x: str = "X"
+    """Name of the dataset with the columns."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.as_paths("data")
+
+
+@dataclass(frozen=True)
+class Evaluate(Output):
+    """Compare the predictions of MODEL with y of DATA."""
+
+    model: Path
+    """A model.h5 that train wrote, or its run directory."""
+
+    data: tuple[Path, ...]
+    """HDF5 files, or patterns of names, with X (rows, columns) and y (rows)."""
+
+    _: KW_ONLY
+
+    on: Literal["all", "train", "validation", "test"] = "all"
+    """Rows to score on, as the model's own options divide them; DATA are then what train was given as data."""
+
+    x: str = "X"
+    """Name of the dataset with the columns."""
+
+    y: str = "y"
+    """Name of the dataset with the target."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.as_paths("data")
+
+
+@dataclass(frozen=True)
+class Verify(Output):
+    """Compute what MODEL holds anew from DATA and say whether the bits agree; exit status 6 if they do not."""
+
+    model: Path
+    """A model.h5 that train wrote, or its run directory."""
+
+    data: tuple[Path, ...]
+    """The HDF5 files that it was fitted on."""
+
+    _: KW_ONLY
+
+    refit: bool = False
+    """Repeat the whole fit, too: not only the gradient where it ended."""
+
+    threads: int = 1
+    """Threads of each rank."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.as_paths("data")
+        require(self.threads >= 1, "--threads", self.threads, "a whole number ≥ 1")
+
+
+@dataclass(frozen=True)
+class Inspect(Output):
+    """Show what is in DATA, column by column and what may give trouble; or a model."""
+
+    data: tuple[Path, ...]
+    """HDF5 files, or patterns of names, whose rows come one after the other; or one model.h5 or run directory."""
+
+    _: KW_ONLY
+
+    header: bool = False
+    """Read no rows: only what files say of themselves."""
+
+    columns: str | None = None
+    """Names of the columns to show, or patterns such as 'age,temp*', separated by commas."""
+
+    x: str = "X"
+    """Name of the dataset with the columns."""
+
+    y: str = "y"
+    """Name of the dataset with the target."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.as_paths("data")
+
+
+@dataclass(frozen=True)
+class Demo(Output):
+    """Fit Boston housing by distributed gradient descent, then by its stochastic form."""
