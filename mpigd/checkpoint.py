@@ -21,12 +21,12 @@ from mpigd_kernels.factor import Factor
 from mpigd.errors import DataError
 from mpigd.files import written_whole
 from mpigd.fitting import Along, Progress
-from mpigd.history import Mark, Record
+from mpigd.history import Held, Mark, Record
 from mpigd.solvers import STATES
 
 FORMAT = "mpigd-checkpoint-1"
 USER_BLOCK = 512  # bytes
-CLASSES: dict[str, Any] = {kind.__name__: kind for kind in (*STATES, Along, Factor, Mark, Progress, Record)}
+CLASSES: dict[str, Any] = {kind.__name__: kind for kind in (*STATES, Along, Factor, Held, Mark, Progress, Record)}
 FOLDER, PATTERN = "checkpoints", "step-*.h5"
 
 

@@ -60,7 +60,9 @@ class Console:
         """Draw the state of a fit, of which step 0 begins a new bar, or of what is being done."""
         if self._verbose and isinstance(record, Record):
             print(
-                "  ".join(f"{key} {value:.10g}" for key, value in asdict(record).items()), file=sys.stderr, flush=True
+                "  ".join(f"{key} {value:.10g}" for key, value in asdict(record).items() if value is not None),
+                file=sys.stderr,
+                flush=True,
             )
             return
         if not self._err.is_interactive:
@@ -268,6 +270,7 @@ def _how_it_ended(fit: Fit) -> str:
         "objective": "converged: the objective no longer changes",
         "rounding": "stopped: no step lowers the objective any more, what is left of the gradient is rounding",
         "passes": "stopped: the budget of passes is spent",
+        "validation": "stopped: the loss on the rows to validate no longer falls; the model is where it was least",
     }
     state = fit.state
     return (

@@ -21,7 +21,7 @@ from mpigd.fingerprint import Hasher, of_data
 from mpigd.hdf5 import damage_reported, dataset_of, open_file
 from mpigd.ownership import Run, blocks_of, share_out
 from mpigd.parted import join, slices_of
-from mpigd.reader import Reader, slice_rows
+from mpigd.reader import Reader, Source, slice_rows
 from mpigd.reading import Fields, Rows, rows_of
 from mpigd.sampling import deal, pick
 from mpigd.scratch import copied
@@ -112,6 +112,13 @@ class Dataset:
             y, offset = y.astype(np.float64), offset.astype(np.float64)
         return replace(self, slice=replace(own, y=y, offset=offset, weight=_per_row(weight, y)))
 
+    def weighted_rows(self, comm: Comm) -> kernels.Slice:
+        """The rows of positive weight alone, copied where they are in memory. A collective."""
+        if self.streams:
+            return self.slice
+        prepare(comm, self.slice.load_gather)
+        return self.slice.gather(np.flatnonzero(self.weight > 0.0))
+
     def part_of_blocks(self, seed: int, one_in: int) -> Dataset:
         """The same slice, of which sums go over one block of every `one_in` of the file (see `mpigd.sampling`)."""
         picked = np.flatnonzero(pick(seed, self.blocks, one_in))
@@ -162,42 +169,58 @@ def read(
     scratch : directory of a local disk for a copy of X, which later passes read instead.
     """
     begin = time.perf_counter()
-    computing = computing or kernels.Computing()
     header = shared_header(comm, paths, names, target)
-    prepare(comm, partial(kernels.fill_tiles.load, {"X": header.dtype, "ROWS": kernels.tile_rows(header.block)}))
     with ExitStack() as opened:  # closed at the end unless rows are read again later
         reader = opened.enter_context(Reader(header))
         with comm.agreement():
-            start, stop = slice_rows(reader, comm.size, comm.rank)
-            columns = Columns(reader, start, stop, target)
-            found = columns.scan()
-        row_dtype, classes = _agreed(comm, columns, found, computing)
-        room = None
-        with comm.agreement():
-            fields = {**columns.layouts(row_dtype, classes), "computing": computing}
-            if memory is not None:
-                room = room_for_rows(header, stop - start, memory, of_a_row=of_a_row)
-            else:
-                check_memory(header, stop - start)
-        streams = room is not None and bool(comm.max(np.array([int(room.needed > room.bytes)]))[0])
-        with comm.agreement():
-            own, x_hash = _slice_of(reader, (start, stop), fields, room if streams else None, scratch)
-        if streams:
+            run = slice_rows(reader, comm.size, comm.rank)
+        data = of_source(comm, reader, run, target, computing, memory, scratch, of_a_row)
+        if data.streams:
             opened.pop_all()
-    return Dataset(header, ((start, stop),), own, classes, x_hash, time.perf_counter() - begin, streams)
+    return replace(data, read_seconds=time.perf_counter() - begin)
+
+
+def of_source(
+    comm: Comm,
+    source: Source,
+    run: Run,
+    target: str | None,
+    computing: kernels.Computing | None = None,
+    memory: int | None = None,
+    scratch: Path | None = None,
+    of_a_row: int = 0,
+) -> Dataset:
+    """The slice of this rank, a run of the rows of a source; the rest as for `read`. A collective."""
+    computing, header = computing or kernels.Computing(), source.header
+    prepare(comm, partial(kernels.fill_tiles.load, {"X": header.dtype, "ROWS": kernels.tile_rows(header.block)}))
+    with comm.agreement():
+        columns = Columns(source, *run, target)
+        found = columns.scan()
+    row_dtype, classes = _agreed(comm, columns, found, computing)
+    room = None
+    with comm.agreement():
+        fields = {**columns.layouts(row_dtype, classes), "computing": computing}
+        if memory is not None:
+            room = room_for_rows(header, run[1] - run[0], memory, of_a_row=of_a_row)
+        else:
+            check_memory(header, run[1] - run[0])
+    streams = room is not None and bool(comm.max(np.array([int(room.needed > room.bytes)]))[0])
+    with comm.agreement():
+        own, x_hash = _slice_of(source, run, fields, room if streams else None, scratch)
+    return Dataset(header, (run,), own, classes, x_hash, streams=streams)
 
 
 def _slice_of(
-    reader: Reader, run: Run, fields: Fields, room: Room | None, scratch: Path | None
+    source: Source, run: Run, fields: Fields, room: Room | None, scratch: Path | None
 ) -> tuple[kernels.Slice, np.ndarray]:
     """The slice of a run of rows, given what belongs to its rows, and the hash of X. Not a collective.
 
     room : of which so much stays in memory, and the rest is read anew; None for all in memory.
     """
-    header, (start, stop) = reader.header, run
+    header, (start, stop) = source.header, run
     hasher = Hasher(start // header.block, header.block)
     kind: type[kernels.Slice] = kernels.DenseSlice if header.stored is None else kernels.SparseSlice
-    plain = rows_of(reader)
+    plain = rows_of(source)
     if room is None:
         return kind(**fields, **plain.fields(start, stop, hasher)), hasher.finish()
     rows: Rows = plain if scratch is None else copied(plain, start, scratch)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from mpigd_kernels import Slice
 
 from mpigd.errors import same_everywhere
-from mpigd.history import CONVERGED, Mark, Stopping, divergence, mark
+from mpigd.history import CONVERGED, EarlyStopping, Held, Mark, Stopping, divergence, mark
 from mpigd.objective import Objective
 from mpigd.replicated import falling
 from mpigd.solvers import Newton, State
@@ -44,6 +45,7 @@ class Progress:
     strengths : of the penalty, falling, (m,); none where there is only the one asked for.  index : of the present one.
     along : the fits for those before.  steps, passes : of those, in all.  setup_passes : of all.
     reason : why the fit for the present strength has ended; empty while it goes on.
+    held : of rows to validate, where they may end it.
     """
 
     count: int
@@ -57,6 +59,7 @@ class Progress:
     passes: float = 0.0
     setup_passes: int = 0
     reason: str = ""
+    held: Held | None = None
 
     @property
     def ended(self) -> bool:
@@ -74,12 +77,22 @@ class Progress:
             setup_passes=self.setup_passes,
         )
 
+    @property
+    def outcome(self) -> State:
+        """The state that the model is to come from, with steps and passes as of `overall`."""
+        overall = self.overall
+        if self.held is None:
+            return overall
+        counts = {name: getattr(overall, name) for name in ("step", "passes", "setup_passes")}
+        return replace(self.held.state, **counts)
+
 
 class Fitting:
     """What moves a fit on: an objective, a solver, and when to stop. Every move is a collective.
 
     seed : of the part of the blocks that it begins on, where it may.  path : how many strengths of the penalty.
     theta : where to begin instead of at the null model, if that is better.
+    early, held : when rows to validate end the fit, and those of this rank.
     """
 
     def __init__(
@@ -90,14 +103,17 @@ class Fitting:
         seed: int | None = None,
         path: int = 1,
         theta: np.ndarray | None = None,
+        early: EarlyStopping | None = None,
+        held: Slice | None = None,
     ) -> None:
+        self._early, self._held = early, held
         self.objective, self.solver, self.stopping = objective, solver, stopping
         self._seed, self._path, self._theta = seed, path, theta
         self._some: dict[int, Objective] = {}  # by index of strength
 
-    def on(self, objective: Objective) -> Fitting:
-        """The same with the same objective on other ranks."""
-        return Fitting(objective, self.solver, self.stopping, self._seed, self._path, self._theta)
+    def on(self, objective: Objective, held: Slice | None) -> Fitting:
+        """The same with the same objective, and the same rows to validate, on other ranks."""
+        return Fitting(objective, self.solver, self.stopping, self._seed, self._path, self._theta, self._early, held)
 
     def begin(self) -> Progress:
         """The first progress."""
@@ -158,6 +174,10 @@ class Fitting:
     def _judged(self, at: Progress) -> Progress:
         """With the reason to stop, if there is one."""
         at = judged(at, self._null(at), self.stopping, self.objective.null.size)
+        if self._early is not None and self._held is not None and at.state.fresh:
+            loss = self.objective.loss_on(self._held, at.state.theta)
+            held = self._early.look(at.held, plain(at.state), loss)
+            at = replace(at, held=held, reason=at.reason or self._early.reason(held))
         if at.reason and len(at.strengths):
             state, strength = at.state, float(at.strengths[at.index])
             found = self.objective.coefficients(state.theta)

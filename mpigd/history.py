@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,10 @@ ROUNDING = 2.0**-44  # of a sum of terms: less may be rounding
 
 @dataclass(frozen=True)
 class Record:
-    """One line of history.jsonl. Times are those of the rank that writes it (0), in seconds since the start."""
+    """One line of history.jsonl. Times are those of the rank that writes it (0), in seconds since the start.
+
+    validation_loss : the data term on the rows to validate, where it can end the fit.
+    """
 
     step: int
     passes: float
@@ -26,6 +29,7 @@ class Record:
     read_seconds: float
     compute_seconds: float
     comm_seconds: float
+    validation_loss: float | None = None
 
 
 class Mark(NamedTuple):
@@ -79,7 +83,45 @@ class Stopping:
         return min(max(fallen, state.passes / self.max_passes, 0.0), 1.0)
 
 
-CONVERGED = {"gradient": True, "objective": True, "rounding": False, "passes": False}
+@dataclass(frozen=True)
+class Held:
+    """What is known of the loss on rows that are held out.
+
+    loss : at the last record.  state : the one where it was least.  least : what it was there.
+    waited : records since then.
+    """
+
+    loss: float
+    state: State
+    least: float
+    waited: int = 0
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stops a fit when the loss on rows to validate has not fallen for so many records.
+
+    This is the criterion UP of L. Prechelt, "Early stopping – but when?", in: Neural Networks: Tricks of the Trade,
+    1998, with strips of one record.
+
+    change : by what share it has to fall below the least one so far to count.
+    """
+
+    records: int
+    change: float = 0.0
+
+    def look(self, before: Held | None, state: State, loss: float) -> Held:
+        """What is known after one more record: its state, and the loss there."""
+        if before is None or loss < before.least - self.change * abs(before.least):
+            return Held(loss, state, loss)
+        return replace(before, loss=loss, waited=before.waited + 1)
+
+    def reason(self, held: Held) -> str:
+        """Why to stop; empty for no reason."""
+        return "validation" if held.waited >= self.records else ""
+
+
+CONVERGED = {"gradient": True, "objective": True, "rounding": False, "passes": False, "validation": False}
 
 
 def divergence(first: State, state: State, size: float = 0.0) -> DivergenceError | None:

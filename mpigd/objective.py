@@ -270,6 +270,15 @@ class Objective:
         """F(theta) and its gradient, shape of theta."""
         return self._evaluate(theta)
 
+    def loss_on(self, rows: kernels.Slice, theta: np.ndarray) -> float:
+        """The data term on other rows of the same columns, which are shared out among ranks as these are."""
+        if "loss" not in self._ready:
+            prepare(self._comm, partial(rows.load, "sweep", self._loss.tile, predictors=self._outputs))
+            self._ready.add("loss")
+        total = self._compute(lambda: rows.value(self._at(theta, self._loss)))
+        sums = self._comm.sum_exactly(total, "loss", theta)
+        return float(sums[self._outputs : -1].sum() / sums[-1])
+
     def batch_count(self, batch_size: int) -> int:
         """Steps that make one epoch with mini-batches of about batch_size rows over all ranks."""
         return max(round(self.n / batch_size), 1)

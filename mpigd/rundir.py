@@ -17,8 +17,9 @@ from mpigd.errors import OutputError, complain
 from mpigd.files import check_writable, reported, written_whole
 from mpigd.history import Record
 from mpigd.model import Model
+from mpigd.modelfile import MODEL
 
-MODEL, HISTORY, CONFIG, EVENTS, STATUS = "model.h5", "history.jsonl", "config.toml", "events.jsonl", "STATUS"
+HISTORY, CONFIG, EVENTS, STATUS = "history.jsonl", "config.toml", "events.jsonl", "STATUS"
 TIMES, CURVES, REPORT = "times.json", "curves.json", "report.html"
 RUNNING, DONE, STOPPED, FAILED = "running", "done", "stopped", "failed"
 
@@ -103,7 +104,8 @@ class RunDirectory:
 
     def _append(self, record: Record) -> None:
         if self._history is not None:
-            self._history.write(json.dumps(asdict(record)) + "\n")
+            known = {key: value for key, value in asdict(record).items() if value is not None}
+            self._history.write(json.dumps(known) + "\n")
             self._history.flush()
             self._written += 1
 
@@ -158,8 +160,3 @@ def elsewhere(path: Path) -> Path:
     import tempfile
 
     return Path(tempfile.gettempdir()) / f"mpigd-{path.absolute().parent.name}-{time.strftime('%H%M%S')}-{path.name}"
-
-
-def model_path(path: Path) -> Path:
-    """The model file that a user means by a file or a run directory."""
-    return path / MODEL if path.is_dir() else path

@@ -16,7 +16,7 @@ from mpigd.comm import Comm, Member
 from mpigd.dataset import Dataset
 from mpigd.errors import DataError, LostError, MpigdError, RanksLostError, StoppedError, complain, same_everywhere
 from mpigd.fitting import Fitting, Progress, arrays_of
-from mpigd.history import CONVERGED, Record, Stopping
+from mpigd.history import CONVERGED, EarlyStopping, Record, Stopping
 from mpigd.keeper import Keeper
 from mpigd.model import Model
 from mpigd.objective import Objective
@@ -106,7 +106,7 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
     with comm.agreement():
         check_loss(options)
         check_solver(options)
-        if comm.rank == 0:
+        if comm.rank == 0 and not options.quiet:
             note_cores(options.threads)
     path = comm.share(options.run_dir or RunDirectory.usual("train"))
     keeper = Keeper(comm, options, path)
@@ -218,7 +218,7 @@ class Training:
         self.split = take_over_split(comm, self.options, self.split)
         if all(prepared for _, prepared, _ in each) and self.fitting is not None:
             self._check_data(self.split.train)
-            self.fitting = self.fitting.on(self.fitting.objective.on(self.split.train))
+            self.fitting = self.fitting.on(self.fitting.objective.on(self.split.train), self._held())
         else:
             self.fitting = None
 
@@ -259,7 +259,13 @@ class Training:
         if self.keeper:
             self.keeper.create(self.records)
         self.solver, self.why = name, why
-        self.fitting = Fitting(objective, solver, stopping, seed, options.path, theta)
+        early = None if options.patience is None else EarlyStopping(options.patience, options.min_change)
+        self.fitting = Fitting(objective, solver, stopping, seed, options.path, theta, early, self._held())
+
+    def _held(self) -> kernels.Slice | None:
+        """Rows to validate of this rank, where they may end the fit. A collective."""
+        assert self.split is not None
+        return None if self.options.patience is None else self.split.part(VALIDATION).weighted_rows(self.comm)
 
     def _check_data(self, data: Dataset) -> None:
         """Raise DataError where rows are not those that the fit began with. A collective."""
@@ -278,7 +284,10 @@ class Training:
         self.at = at
         if at.state.fresh and self.fitting is not None:
             state = at.overall
-            record = Record(state.step, state.passes, state.value, state.gradient_norm, **self._times())
+            loss = None if at.held is None else at.held.loss
+            record = Record(
+                state.step, state.passes, state.value, state.gradient_norm, **self._times(), validation_loss=loss
+            )
             self.records.append(record)
             observers = [*self._observers, self.keeper.record] if self.keeper else self._observers
             for observer in observers:
@@ -314,7 +323,7 @@ class Training:
         assert self.fitting is not None
         assert self.split is not None
         comm, options, at, objective = self.comm, self.options, self.at, self.fitting.objective
-        data, state, measured = self.split.train, self.at.overall, self._times()
+        data, state, measured = self.split.train, self.at.outcome, self._times()
         self._find_slow()
         coef, intercept = objective.coefficients(state.theta)
         loss, scaling = kernels.LOSSES[options.loss], objective.scaling

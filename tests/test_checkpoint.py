@@ -12,14 +12,15 @@ from mpigd_kernels.factor import factor
 from mpigd import checkpoint
 from mpigd.errors import DataError
 from mpigd.fitting import Along, Progress
-from mpigd.history import Mark, Record
+from mpigd.history import Held, Mark, Record
 from mpigd.solvers import STATES
 
 
 def progress(state: Any) -> Progress:
     along = Along(2.0, 0.1, 3.0, True, np.arange(2.0)[:, None], np.ones(1))
     first = checkpoint.CLASSES["State"](np.zeros((2, 1)), np.inf, np.array([[np.nan], [-0.0]]), 0, 1.0, 0.5)
-    return Progress(7, first, state, Mark(1, 2.5, 1e-300), np.array([2.0, 1.0]), 1, (along,), 3, 0.1, 2, "")
+    held = Held(0.5, first, 0.25, 2)
+    return Progress(7, first, state, Mark(1, 2.5, 1e-300), np.array([2.0, 1.0]), 1, (along,), 3, 0.1, 2, "", held)
 
 
 def state_of(kind: Any) -> Any:

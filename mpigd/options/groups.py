@@ -201,6 +201,13 @@ class Solver(Group):
     tol_objective: float = 0.0
     """Stop when the objective changes relatively by less than this between records; 0 is never."""
 
+    patience: int | None = None
+    """Stop when the loss on the rows to validate has not fallen for so many records, of which full passes over the rows
+    make one a step and mini-batches one an epoch; the model is the one where that loss was least."""
+
+    min_change: float = 0.0
+    """By what share that loss has to fall below its least value so far to count as fallen."""
+
     init: Path | None = None
     """A model.h5, or run directory, to begin at instead of the null model, if it is better than that."""
 
@@ -212,6 +219,10 @@ class Solver(Group):
         require(self.max_passes >= 1, "--max-passes", self.max_passes, "a number ≥ 1")
         require(self.tol >= 0.0, "--tol", self.tol, "a number ≥ 0")
         require(self.tol_objective >= 0.0, "--tol-objective", self.tol_objective, "a number ≥ 0")
+        patience, change = self.patience, self.min_change
+        require(patience is None or patience >= 1, "--patience", patience, "a whole number ≥ 1")
+        require(0.0 <= change < 1.0, "--min-change", change, "a share ≥ 0 and < 1")
+        require(change == 0.0 or patience is not None, "--min-change", change, "--patience, too")
         require(0 <= self.seed < 2**64, "--seed", self.seed, "a whole number from 0 to 2^64 - 1")
 
 
