@@ -17,11 +17,11 @@ from mpigd.errors import UsageError
 from mpigd.findings import of_columns, of_extra, of_target
 from mpigd.hdf5 import open_file
 from mpigd.layout import Layout, layout_of, slow
-from mpigd.model import Model, is_model
+from mpigd.model import Model
+from mpigd.modelfile import is_model, model_path
 from mpigd.options import Inspect
 from mpigd.progress import Meter, Observer
 from mpigd.reader import Reader, slice_rows
-from mpigd.rundir import model_path
 from mpigd.storage import Header, Names, find_files, read_header
 from mpigd.summary import Labels, Piece, Summary, dense_pieces, sparse_pieces, summarise
 

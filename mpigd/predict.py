@@ -17,10 +17,10 @@ from mpigd.errors import DataError
 from mpigd.files import check_writable, publish, reported, temporary_name
 from mpigd.metrics import classification, regression
 from mpigd.model import Model
+from mpigd.modelfile import model_path
 from mpigd.options import Evaluate, Predict
 from mpigd.problem import options_of, read_split
 from mpigd.ranking import Goal, best_threshold, rank_scores
-from mpigd.rundir import model_path
 from mpigd.splits import NAMES as ROLES
 from mpigd.splits import check_roles
 from mpigd.storage import Names

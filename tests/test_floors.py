@@ -36,10 +36,11 @@ FLOORS = [
         "mpigd.ownership",
         "mpigd.parted",
         "mpigd.launch",
+        "mpigd.predictor",
     },
     {"mpigd.comm", "mpigd.compression", "mpigd.hdf5"},
-    {"mpigd.storage"},
-    {"mpigd.reader", "mpigd.fingerprint", "mpigd.layout"},
+    {"mpigd.storage", "mpigd.modelfile"},
+    {"mpigd.reader", "mpigd.fingerprint", "mpigd.layout", "mpigd.serving"},
     {"mpigd.reading", "mpigd.columns", "mpigd.scratch", "mpigd.streaming"},
     {"mpigd.dataset", "mpigd.model", "mpigd.solvers", "mpigd.ranking", "mpigd.sums"},
     {"mpigd.splits", "mpigd.scaling", "mpigd.objective", "mpigd.history", "mpigd.least_squares", "mpigd.metrics"},
@@ -71,7 +72,7 @@ ONLY_IN = {
         "mpigd.hdf5",
         "mpigd.storage",
         "mpigd.reader",
-        "mpigd.model",
+        "mpigd.modelfile",
         "mpigd.convert",
         "mpigd.predict",
         "mpigd.generate",
@@ -115,8 +116,7 @@ def floor_of(module: str) -> int | None:
 def test_imports_go_down(module: str, tree: ast.Module) -> None:
     own = floor_of(module)
     if module == "mpigd":
-        assert not list(imports(tree))
-        return
+        return  # what it gives is imported when it is asked for: see the last test
     if module == "mpigd_data.make":
         return  # a script that makes the shipped tables with mpigd itself
     assert own is not None, f"{module} has no floor: say where it belongs"
@@ -136,7 +136,8 @@ def test_each_library_has_its_place(library: str) -> None:
 def test_there_are_no_cycles() -> None:
     names = {name for name, _ in modules()}
     graph = {
-        name: {owner for i in imports(tree) if (owner := i if i in names else i.rpartition(".")[0]) in names} - {name}
+        name: {owner for i in imports(tree) if (owner := i if i in names else i.rpartition(".")[0]) in names}
+        - {name, "mpigd"}  # which itself imports nothing
         for name, tree in modules()
     }
     while graph:
@@ -146,5 +147,6 @@ def test_there_are_no_cycles() -> None:
 
 
 def test_importing_mpigd_starts_nothing() -> None:
-    code = "import sys, mpigd, mpigd.train; sys.exit(any(m in sys.modules for m in ('mpi4py.MPI', 'rich', 'numba')))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    for first, heavy in (("mpigd", ("numpy", "mpigd.errors")), ("mpigd.train", ("mpi4py.MPI", "rich", "numba"))):
+        code = f"import sys, {first}; sys.exit(any(m in sys.modules for m in {heavy}))"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
