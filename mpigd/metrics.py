@@ -16,6 +16,7 @@ from mpigd.sums import sums, sums_by_group
 MOST_CONFUSED = 100  # classes of which a table of confusions is made
 MOST_RANKED = 50  # classes of which each is ranked against the others
 BINS = 10  # of probabilities, for calibration
+DEVIANCES = ("poisson", "gamma", "tweedie", "negative-binomial")  # losses that have one
 
 
 def regression(
@@ -30,8 +31,8 @@ def regression(
     """Weighted R², RMSE and MAE; y and prediction (rows, K), weight (rows,); and what belongs to the loss.
 
     R² is 1 - sum w (y - prediction)² / sum w (y - mean)²; where y is constant it is 1 for a perfect prediction
-    and else 0, as in scikit-learn. Of several outputs each metric is the mean. Of Poisson, gamma and Tweedie losses the
-    mean deviance, and the share of it that is explained, D²; of quantile loss the pinball loss.
+    and else 0, as in scikit-learn. Of several outputs each metric is the mean. Of losses that have a deviance its mean,
+    and the share of it that is explained, D²; of quantile loss the pinball loss.
     """
     w = weight[:, None]
     total, *weighted = sums(comm, block, w, w * y)
@@ -47,28 +48,36 @@ def regression(
     if loss == "quantile":
         pinball = np.maximum(parameter * error, (parameter - 1.0) * error)
         found["pinball_loss"] = float(sums(comm, block, w * pinball)[0] / total)
-    power = {"poisson": 1.0, "gamma": 2.0, "tweedie": parameter}.get(loss)
-    if power is not None:
+    if loss in DEVIANCES:
         mean = np.full_like(y, weighted[0] / total)
-        own, null = sums(comm, block, w * deviance(y, prediction, power), w * deviance(y, mean, power))
+        of_rows = (w * deviance(y, fitted, loss, parameter) for fitted in (prediction, mean))
+        own, null = sums(comm, block, *of_rows)
         found["deviance"] = float(own / total)
         found["d2"] = float(1.0 - own / null) if null > 0.0 else float(own == 0.0)
     return found
 
 
-def deviance(y: np.ndarray, mean: np.ndarray, power: float) -> np.ndarray:
-    """The unit deviance of the Tweedie distribution whose variance is mean^power, 1 <= power <= 2, of each row.
+def deviance(y: np.ndarray, mean: np.ndarray, loss: str, parameter: float = 0.0) -> np.ndarray:
+    """The unit deviance of each row, for a loss that is among DEVIANCES.
 
-    B. Jorgensen, "Exponential dispersion models", J. R. Stat. Soc. B 49, 1987.
+    Of the Tweedie distribution whose variance is mean^power, 1 <= power <= 2 (B. Jorgensen, "Exponential dispersion
+    models", J. R. Stat. Soc. B 49, 1987), 1 being Poisson's and 2 that of gamma; of the negative binomial one whose
+    variance is mean + alpha mean^2 (J. Hilbe, "Negative binomial regression", 2nd ed., 2011, section 8.2).
     """
+    power = {"poisson": 1.0, "gamma": 2.0, "tweedie": parameter}.get(loss)
     with np.errstate(divide="ignore", invalid="ignore"):
-        if power == 1.0:
-            result = np.where(y > 0.0, y * np.log(y / mean), 0.0) - y + mean
-        elif power == 2.0:
+        if power == 2.0:
             result = np.log(mean / y) + y / mean - 1.0
-        else:
+        elif power is not None and power > 1.0:
             first = np.maximum(y, 0.0) ** (2.0 - power) / ((1.0 - power) * (2.0 - power))
             result = first - y * mean ** (1.0 - power) / (1.0 - power) + mean ** (2.0 - power) / (2.0 - power)
+        else:
+            result = np.where(y > 0.0, y * np.log(y / mean), 0.0)
+            if power is None:
+                size = y + 1.0 / parameter
+                result -= size * np.log((1.0 + parameter * y) / (1.0 + parameter * mean))
+            else:
+                result += mean - y
     doubled: np.ndarray = 2.0 * result
     return doubled
 

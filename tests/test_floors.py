@@ -51,7 +51,7 @@ FLOORS = [
     {"mpigd.checkpoint"},
     {"mpigd.rundir"},
     {"mpigd.keeper", "mpigd.watch"},
-    {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
+    {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.curves", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
     {"mpigd.generate"},
     {"mpigd.planning"},
     {"mpigd.plan"},

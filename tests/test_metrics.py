@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import calibration, metrics
 
 from mpigd.comm import Comm
@@ -24,7 +25,17 @@ def own_rows(comm: Comm, *arrays: np.ndarray) -> list[np.ndarray]:
     return [values[ends[comm.rank] : ends[comm.rank + 1]] for values in arrays]
 
 
-@pytest.mark.parametrize(("loss", "parameter"), [("poisson", 0.0), ("gamma", 0.0), ("tweedie", 1.5), ("quantile", 0.3)])
+@pytest.mark.parametrize(
+    ("loss", "parameter"),
+    [
+        ("poisson", 0.0),
+        ("gamma", 0.0),
+        ("tweedie", 1.5),
+        ("tweedie", 1.0),
+        ("quantile", 0.3),
+        ("negative-binomial", 0.7),
+    ],
+)
 def test_metrics_of_a_loss(comm: Comm, loss: str, parameter: float) -> None:
     rng = np.random.default_rng(3)
     mean, weight = rng.gamma(2.0, 1.0, (200, 1)) + 0.1, rng.random(200)
@@ -33,6 +44,11 @@ def test_metrics_of_a_loss(comm: Comm, loss: str, parameter: float) -> None:
     if loss == "quantile":
         expected = metrics.mean_pinball_loss(y, mean, sample_weight=weight, alpha=parameter)
         assert found["pinball_loss"] == pytest.approx(expected, rel=1e-12)
+        return
+    if loss == "negative-binomial":  # twice what likelihoods at y and at the mean differ by
+        size = 1.0 / parameter
+        at_y, at_mean = (stats.nbinom.logpmf(y, size, size / (size + m)) for m in (y, mean))
+        assert found["deviance"] == pytest.approx(np.average(2.0 * (at_y - at_mean)[:, 0], weights=weight), rel=1e-10)
         return
     power = {"poisson": 1, "gamma": 2, "tweedie": parameter}[loss]
     expected = metrics.mean_tweedie_deviance(y[:, 0], mean[:, 0], sample_weight=weight, power=power)
