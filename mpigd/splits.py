@@ -61,6 +61,11 @@ class Split:
         counts = self.counts(comm)
         return {NAMES[role]: role for role in (VALIDATION, TEST) if counts[role]}
 
+    def most_held_out(self, comm: Comm) -> tuple[str, Dataset]:
+        """The rows to test, without such those to validate, or to train; and what they are called. A collective."""
+        name, role = list({NAMES[TRAIN]: TRAIN, **self.roles_with_rows(comm)}.items())[-1]
+        return name, self.part(role)
+
 
 def by_file(data: Dataset, counts: Sequence[int]) -> np.ndarray:
     """Roles of files: so many of the first are to train, then to validate, then to test. Not a collective."""

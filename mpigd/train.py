@@ -13,6 +13,7 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.comm import Comm, Member
+from mpigd.curves import curves
 from mpigd.dataset import Dataset
 from mpigd.errors import DataError, LostError, MpigdError, RanksLostError, StoppedError, complain, same_everywhere
 from mpigd.fitting import Fitting, Progress, arrays_of
@@ -23,7 +24,7 @@ from mpigd.objective import Objective
 from mpigd.options import Train
 from mpigd.predict import check_columns, chosen_threshold, load, score
 from mpigd.problem import check_loss, check_solver, make_objective, make_solver, read_split, take_over_split
-from mpigd.rundir import TIMES, RunDirectory
+from mpigd.rundir import CURVES, TIMES, RunDirectory
 from mpigd.solvers import ON_A_PART, State
 from mpigd.splits import VALIDATION, Split
 from mpigd.watch import Watch, why
@@ -363,7 +364,11 @@ class Training:
         model.result.update(fitted.summary())
         if self.keeper:
             hosts = {"hosts": [member.host for member in comm.members]}
-            beside = {TIMES: {**dict(zip(measured, of_ranks.tolist(), strict=True)), **hosts}}
+            beside: dict[str, dict[str, Any]] = {}
+            beside[TIMES] = {**dict(zip(measured, of_ranks.tolist(), strict=True)), **hosts}
+            if options.report:
+                on, rows = self.split.most_held_out(comm)
+                beside[CURVES] = {"on": on, **curves(comm, model, rows)}
             self.keeper.complete(model, self.records, beside)
         return fitted
 

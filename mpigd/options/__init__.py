@@ -9,9 +9,9 @@ from mpigd.options.base import Group, parse_bytes, parse_class_weight, parse_sec
 from mpigd.options.convert import Convert
 from mpigd.options.fit import RUNNING, Plan, Train
 from mpigd.options.generate import Generate
-from mpigd.options.models import Demo, Evaluate, Inspect, Predict, Verify
+from mpigd.options.models import Demo, Evaluate, Inspect, Predict, Report, Verify
 
-Options = Train | Plan | Predict | Evaluate | Verify | Inspect | Generate | Convert | Demo
+Options = Train | Plan | Predict | Evaluate | Verify | Inspect | Report | Generate | Convert | Demo
 
 __all__ = [
     "RUNNING",
@@ -24,6 +24,7 @@ __all__ = [
     "Options",
     "Plan",
     "Predict",
+    "Report",
     "Train",
     "Verify",
     "parse_bytes",

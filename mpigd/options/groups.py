@@ -327,6 +327,10 @@ class Run(Output):
     """Go on from the newest checkpoint in the run directory, on any number of ranks: the result has the same bits. Auto
     begins anew where there is none, which is what a batch script that may be requeued wants."""
 
+    report: bool = False
+    """Write report.html, figures and tables of the run, too: on the rows to test; without such on those to validate,
+    or to train. Needs matplotlib and jinja2."""
+
     checkpoint_steps: int | None = None
     """Write a checkpoint every so many steps."""
 

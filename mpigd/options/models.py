@@ -83,6 +83,31 @@ class Verify(Output):
 
 
 @dataclass(frozen=True)
+class Report(Output):
+    """Write figures and tables of the run in RUN_DIR to one HTML file, which needs no network."""
+
+    run_dir: Path
+    """The directory of a run, whether it has ended or not."""
+
+    _: KW_ONLY
+
+    data: tuple[Path, ...] = ()
+    """The files that train was given as data, or others with --on all: curves of the model are made on them. Without,
+    those are shown that were made before."""
+
+    on: Literal["test", "validation", "train", "all"] | None = None
+    """Rows to make curves on, as the model's own options divide them; the default is the first kind that there is."""
+
+    output: Path | None = None
+    """File to write; the default is report.html in the run directory."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.as_paths("data")
+        require(self.on is None or bool(self.data), "--on", self.on, "--data, too")
+
+
+@dataclass(frozen=True)
 class Inspect(Output):
     """Show what is in DATA, column by column and what may give trouble; or a model."""
 
