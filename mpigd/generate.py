@@ -20,6 +20,7 @@ from mpigd.comm import Comm
 from mpigd.dataset import prepare
 from mpigd.errors import OutputError, UsageError
 from mpigd.files import check_writable, publish, reported, temporary_name, write_at
+from mpigd.hdf5 import allocated
 from mpigd.options import Generate
 from mpigd.progress import Meter, Observer
 from mpigd.reader import owned_rows
@@ -120,7 +121,7 @@ def _write_in_parallel(comm: Comm, recipe: Recipe, observers: Sequence[Observer]
         if comm.rank == 0:
             with reported(path), h5py.File(temporary_name(path), "w") as file:
                 _describe(file, recipe)
-                places = {name: _allocated(file, name, *shape) for name, shape in _datasets(recipe).items()}
+                places = {name: allocated(file, name, *shape) for name, shape in _datasets(recipe).items()}
     places = comm.share(places)
     start, stop = owned_rows(recipe.n, recipe.part, comm.size, comm.rank)
     numbers = range(start // recipe.part, -(-stop // recipe.part))
@@ -131,18 +132,6 @@ def _write_in_parallel(comm: Comm, recipe: Recipe, observers: Sequence[Observer]
                     for name, first, values in _placed(recipe, part):
                         row = values[:1].nbytes
                         write_at(file.fileno(), places[name] + first * row, values)
-
-
-def _allocated(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> int:
-    """Create a contiguous dataset that has its place in the file at once, and say where."""
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    plist.set_obj_track_times(False)
-    group = file.require_group(name.rpartition("/")[0] or "/")
-    space, stored = h5py.h5s.create_simple(shape), h5py.h5t.py_create(dtype)
-    made = h5py.h5d.create(group.id, name.rpartition("/")[2].encode(), stored, space, dcpl=plist)
-    return int(made.get_offset() or 0)
 
 
 # ---- compressed: parts are made and compressed by all ranks, and written by the first in the order of rows ----

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from mpigd.errors import DataError, MpigdError
 from mpigd.links import check_inside
@@ -132,6 +133,22 @@ def in_one_piece(item: h5py.Dataset) -> bool:
         return False
     # HDF5 knows types that numpy does not: of fewer bits, or shifted ones.
     return bool(item.id.get_type() == h5py.h5t.py_create(item.dtype, logical=True))
+
+
+def allocated(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """Create a contiguous dataset whose bytes have their place in the file at once, and say where they begin.
+
+    Ranks may then write at that place as in any file (docs/decisions/0013); without numbers it is 0.
+    """
+    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    how.set_layout(h5py.h5d.CONTIGUOUS)
+    how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    how.set_obj_track_times(False)
+    parent = file.require_group(name.rpartition("/")[0] or "/")
+    kind, space = h5py.h5t.py_create(dtype, logical=True), h5py.h5s.create_simple(shape)
+    made = h5py.h5d.create(parent.id, name.rpartition("/")[2].encode(), kind, space, dcpl=how)
+    return int(made.get_offset() or 0)
 
 
 def load_filters(item: h5py.Dataset) -> None:

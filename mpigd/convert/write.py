@@ -22,6 +22,7 @@ from mpigd.convert.plan import Plan
 from mpigd.convert.settle import Settled
 from mpigd.errors import UsageError
 from mpigd.files import publish, reported, temporary_name, write_at
+from mpigd.hdf5 import allocated
 from mpigd.options import Convert
 from mpigd.storage import block_rows
 
@@ -36,7 +37,7 @@ class Layout:
 
     shapes: dict[str, tuple[tuple[int, ...], np.dtype]]
     chunks: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    places: dict[str, int | None] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
 
 
 Writer = Callable[[str, int, np.ndarray], None]
@@ -154,7 +155,7 @@ def create(
                 some = {"chunks": layout.chunks[name], "fletcher32": True, **extra} if shape[0] else {}
                 file.create_dataset(name, shape, dtype, **some)
             else:
-                layout.places[name] = _allocated(file, name, shape, dtype)
+                layout.places[name] = allocated(file, name, shape, dtype)
         if settled.sparse:
             size = np.array([settled.n, settled.encoder.d], np.int64)
             file["X"].attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": size})
@@ -162,20 +163,6 @@ def create(
             file["y"].attrs["name"] = plan.target.name
             if settled.classes:
                 file["y"].attrs["classes"] = settled.classes
-
-
-def _allocated(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> int | None:
-    """Create a contiguous dataset whose bytes have their place already; where it begins in the file."""
-    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    how.set_layout(h5py.h5d.CONTIGUOUS)
-    how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    how.set_obj_track_times(False)
-    parent = file.require_group(name.rpartition("/")[0] or "/")
-    kind = h5py.h5t.py_create(dtype, logical=True)
-    made = h5py.h5d.create(parent.id, name.rpartition("/")[2].encode(), kind, h5py.h5s.create_simple(shape), dcpl=how)
-    place = made.get_offset()
-    return None if place is None else int(place)
 
 
 def _write_contiguous(
@@ -195,7 +182,7 @@ def _write_contiguous(
         def put(name: str, first: int, rows: np.ndarray) -> None:
             shape, dtype = layout.shapes[name]
             width = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-            place = (layout.places[name] or 0) + first * width
+            place = layout.places[name] + first * width
             write_at(file, place, np.asarray(rows, dtype))
 
         fill(put, plan, settled, batches, advance)
