@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numpy.random import Philox  # numpy loads this part when it is asked for, which takes 8 ms
 
+_ROUNDS = 6  # of `permuted`
 _LAST = 2**64 - 1  # a block number that no block has; nor the one before
 
 
@@ -36,6 +37,37 @@ def words(seed: int, purpose: int, block: int, count: int) -> np.ndarray:
     purpose : what they are for, from 0 to 2^32: not an epoch, of which no words are the same.
     """
     result: np.ndarray = _stream(seed, 2**63 + purpose, block).random_raw(count).view(np.int64)
+    return result
+
+
+def permuted(seed: int, purpose: int, numbers: np.ndarray, count: int, back: bool = False) -> np.ndarray:
+    """Where a random permutation of 0 … count - 1 sends some numbers (m,) int64, each found by itself: (m,) int64.
+
+    back : the inverse.  purpose : as of `words`.
+    A Feistel network on as many bits as count needs, through which what lies beyond count goes again (J. Black, P.
+    Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002, section 4).
+    """
+    half = np.uint64(max((max(count - 1, 1).bit_length() + 1) // 2, 1))
+    keys = words(seed, purpose, 0, _ROUNDS).view(np.uint64)
+    result, left = numbers.astype(np.uint64), np.arange(len(numbers))
+    while len(left):
+        high, low = result[left] >> half, result[left] & ((np.uint64(1) << half) - np.uint64(1))
+        for key in keys[::-1] if back else keys:
+            if back:
+                high, low = low ^ _mixed(high, key, half), high
+            else:
+                high, low = low, high ^ _mixed(low, key, half)
+        result[left] = high << half | low
+        left = left[result[left] >= count]
+    return result.astype(np.int64)
+
+
+def _mixed(values: np.ndarray, key: np.uint64, bits: np.uint64) -> np.ndarray:
+    """The first bits of a hash of values and a key: the last steps of SplitMix64 (G. Steele et al., OOPSLA 2014)."""
+    mixed = values + key
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    result: np.ndarray = mixed >> (np.uint64(64) - bits)
     return result
 
 
