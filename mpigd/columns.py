@@ -13,7 +13,7 @@ import mpigd_kernels as kernels
 import numpy as np
 
 from mpigd.errors import DataError
-from mpigd.reader import Reader
+from mpigd.reader import Source
 from mpigd.storage import Header
 
 MOST_CLASSES = 10_000
@@ -38,7 +38,7 @@ class Columns:
     Not collectives; bad input raises a DataError on this rank alone.
     """
 
-    def __init__(self, reader: Reader, start: int, stop: int, target: str | None) -> None:
+    def __init__(self, reader: Source, start: int, stop: int, target: str | None) -> None:
         self._reader, self.header, self._start, self._stop = reader, reader.header, start, stop
         self.target = target
 

@@ -331,5 +331,9 @@ def prepare(comm: Comm, *loads: Callable[[], object]) -> None:
 
 def encode(data: Dataset, classes: np.ndarray) -> Dataset:
     """The same slice with its labels as numbers of the given sorted classes; raises DataError on this rank alone."""
-    y = class_numbers(data.header, data.start, data.y, classes)
+    return with_target(data, class_numbers(data.header, data.start, data.y, classes), classes)
+
+
+def with_target(data: Dataset, y: np.ndarray, classes: np.ndarray) -> Dataset:
+    """The same slice with another y (rows, K), numbers of the given classes where there are some."""
     return replace(data, slice=replace(data.slice, y=_per_row(y, data.slice.y, padding=1.0)), classes=classes)

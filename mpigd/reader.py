@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import mpigd_kernels as kernels
@@ -69,6 +69,27 @@ class Stored:
         shape, space = out.shape, self._dataset.id.get_space()
         space.select_hyperslab((first, *(0 for _ in shape[1:])), shape)
         self._dataset.id.read(h5py.h5s.create_simple(shape), space, out)
+
+
+class Source(Protocol):
+    """Where the rows of a data set come from: methods as of `Reader`, which reads them from files."""
+
+    header: Header
+
+    def rows(self, name: str, start: int, stop: int, dtype: Any) -> np.ndarray:
+        """Rows start … stop - 1 of a dataset (n,) or (n, K)."""
+
+    def pieces(self, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Rows start … stop - 1 of a dense X."""
+
+    def indptr(self, start: int, stop: int) -> np.ndarray:
+        """Where rows start … stop of a sparse X begin."""
+
+    def number_pieces(self, begin: int, end: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Numbers begin … end - 1 of a sparse X."""
+
+    def check_unchanged(self, start: int, stop: int) -> None:
+        """Raise DataError if the rows have changed since the first of them were read."""
 
 
 class Reader:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mpigd.errors import DataError
 from mpigd.fingerprint import Hasher
-from mpigd.reader import Reader
+from mpigd.reader import Source
 from mpigd.storage import Header
 
 Fields = dict[str, Any]  # of X, as a `kernels.Slice` has them
@@ -39,7 +39,7 @@ class Rows(Protocol):
 class DenseRows:
     """Dense rows, into tiles."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Source) -> None:
         self.reader, self.header = reader, reader.header
         self._check = np.zeros((1, 8))
         self._slots: dict[int, np.ndarray] = {}
@@ -100,7 +100,7 @@ class DenseRows:
 class SparseRows:
     """Sparse rows (CSR)."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Source) -> None:
         self.reader, self.header = reader, reader.header
         wide = self.header.d > np.iinfo(np.int32).max
         self._index: Any = np.int64 if wide else np.int32
@@ -161,6 +161,6 @@ class SparseRows:
         }
 
 
-def rows_of(reader: Reader) -> DenseRows | SparseRows:
-    """X of the files that a reader has open."""
+def rows_of(reader: Source) -> DenseRows | SparseRows:
+    """X of what a reader reads."""
     return DenseRows(reader) if reader.header.stored is None else SparseRows(reader)

@@ -79,7 +79,7 @@ class DataFile:
 class Header:
     """What a data set says of itself before any row is read. Equal on all ranks.
 
-    dtype : of X in memory, see _kept_dtype.  stored : how many numbers a sparse X holds; None for a dense one.
+    dtype : of X in memory, see kept_dtype.  stored : how many numbers a sparse X holds; None for a dense one.
     group : (d,) int64, numbers from 0 of the groups that columns belong to; None unless they were asked for.
     outputs : columns of y, 0 without y.  `sample_weight` and `offset` tell whether the files have them.
     chunk_rows : rows of a chunk of X; 0 where there are none, or they differ between files.
@@ -187,7 +187,7 @@ def _read_one(path: Path, names: Names) -> Header:
             names=names,
             n=n,
             d=d,
-            dtype=_kept_dtype(x.dtype, sparse),
+            dtype=kept_dtype(x.dtype, sparse),
             stored=stored,
             feature_names=_feature_names(file, path, d),
             group=None if names.group is None else _group(file, path, names.group, d),
@@ -219,7 +219,7 @@ def _joined(headers: Sequence[Header]) -> Header:
         first,
         files=tuple(files),
         n=row,
-        dtype=_kept_dtype(widest, stored is not None),
+        dtype=kept_dtype(widest, stored is not None),
         stored=stored,
         storage=f"{len(files)} files, " + ", ".join(storages[:3]) + (", …" if len(storages) > 3 else ""),
         stored_dtype=", ".join(dict.fromkeys(header.stored_dtype for header in headers)),
@@ -304,7 +304,7 @@ def _group(file: h5py.File, path: Path, name: str, d: int) -> np.ndarray:
     return np.unique(item[:], return_inverse=True)[1].astype(np.int64)
 
 
-def _kept_dtype(stored: np.dtype, sparse: bool) -> np.dtype:
+def kept_dtype(stored: np.dtype, sparse: bool) -> np.dtype:
     """The narrowest type that kernels read and that holds every stored value exactly.
 
     Bytes, half floats (but sparse ones) and float32 are kept; 16-bit integers become float32, the rest float64.
