@@ -26,21 +26,24 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def publish(path: Path) -> None:
-    """Give the complete temporary file its name: flush it to disk, then rename it."""
-    temporary = temporary_name(path)
-    descriptor = os.open(temporary, os.O_RDWR)
+def flush(path: Path) -> None:
+    """Have what was written to a file or directory on the disk."""
+    directory = path.is_dir()
+    if directory and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY if directory else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def publish(path: Path) -> None:
+    """Give the complete temporary file, or directory, its name: flush it to disk, then rename it."""
+    temporary = temporary_name(path)
+    flush(temporary)
     temporary.replace(path)
-    if os.name == "posix":  # the new name, too, is to outlive the machine
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    flush(path.parent)  # the new name, too, is to outlive the machine
 
 
 @contextmanager

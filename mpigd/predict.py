@@ -3,73 +3,192 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
+from mpigd import __version__, bootstrap, writing
+from mpigd.batches import Batches, batches
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset, encode, prepare, read
-from mpigd.errors import DataError
-from mpigd.files import check_writable, publish, reported, temporary_name
+from mpigd.conformal import conformal_quantile, intervals, residual_sizes
+from mpigd.dataset import Dataset, encode, prepare
+from mpigd.errors import DataError, UsageError
 from mpigd.metrics import classification, regression
 from mpigd.model import Model
 from mpigd.modelfile import model_path
 from mpigd.options import Evaluate, Predict
 from mpigd.problem import options_of, read_split
+from mpigd.progress import Meter, Observer
 from mpigd.ranking import Goal, best_threshold, rank_scores
 from mpigd.splits import NAMES as ROLES
 from mpigd.splits import check_roles
-from mpigd.storage import Names
+from mpigd.storage import Header, Names
+
+ARRAYS = 6  # of eta's shape that are there while a batch is predicted
 
 
-def predict(comm: Comm, options: Predict, observers: Sequence[Any] = ()) -> dict[str, Any]:
-    """Write the prediction of every row; each rank writes those of its own slice."""
+def predict(comm: Comm, options: Predict, observers: Sequence[Observer] = ()) -> dict[str, Any]:
+    """Write what the model says of every row, some blocks at a time; each rank does so for its own slice."""
+    model = load(comm, options.model)
     with comm.agreement():
-        if comm.rank == 0:
-            check_writable(options.output)
-    model = load(comm, options.model)
-    data = read(comm, options.data, Names(x=options.x))
-    mean = model.mean(linear_predictor(comm, model, data))
-    results = {"prediction": model.label(mean)}
-    if model.has_probabilities:
-        results["probability"] = mean
-    write_rows(comm, options.output, data, results)
-    return {"output": str(options.output), "rows": data.header.n, "ranks": comm.size}
+        check_answers(model, options)
+        writing.check(options.output)
+    reach = None if options.interval is None else calibrate(comm, model, options)
+    attributes = {"mpigd_version": __version__, "model_fingerprint": model.fingerprint}
+    if reach is not None:
+        attributes["interval"] = f"{options.interval:g}"
+    with batches(comm, options.data, Names(x=options.x), options.memory_bytes, of_a_row(model)) as rows:
+        prepare_for(comm, model, rows)
+        meter = Meter(observers, f"writing {options.output}", rows.stop - rows.start)
+        with writing.table(comm, options.output, rows.header.n, columns_of(model, options), attributes) as put:
+            for batch in rows:
+                put(batch.start, answers(model, eta_of(model, batch), options, reach))
+                meter.advance(batch.rows)
+        n = rows.header.n
+    return {"output": str(options.output), "rows": n, "ranks": comm.size}
 
 
-def evaluate(comm: Comm, options: Evaluate, observers: Sequence[Any] = ()) -> dict[str, Any]:
+def check_answers(model: Model, options: Predict) -> None:
+    """Raise UsageError for what the model can't say."""
+    if options.proba and not model.has_probabilities:
+        raise UsageError(f"--proba: loss {model.loss.name} gives no probabilities of classes")
+    if options.interval is not None and len(model.classes):
+        raise UsageError(f"--interval: loss {model.loss.name} is one of classes; use --proba")
+
+
+def columns_of(model: Model, options: Predict) -> dict[str, writing.Column]:
+    """What is written, by name."""
+    outputs = model.columns()[0].shape[1]
+    labels = tuple(f"{label:g}" for label in model.classes)
+    several = tuple(map(str, range(outputs))) if outputs > 1 else ()
+    found = {"prediction": writing.Column(() if labels else several)}
+    if options.proba:
+        found["probability"] = writing.Column(labels)
+    if options.eta:
+        found["eta"] = writing.Column(labels if labels and several else several)
+    if options.interval is not None:
+        found |= {"lower": writing.Column(several), "upper": writing.Column(several)}
+    return found
+
+
+def answers(model: Model, eta: np.ndarray, options: Predict, reach: np.ndarray | None) -> dict[str, np.ndarray]:
+    """The columns of rows, from their eta (n, K)."""
+    mean = model.mean(eta)
+    found = {"prediction": model.label(mean)}
+    if options.proba:
+        found["probability"] = mean
+    if options.eta:
+        found["eta"] = eta.reshape(len(eta), *model.coef.shape[1:])
+    if reach is not None:
+        found["lower"], found["upper"] = (
+            end.reshape(mean.shape) for end in intervals(model, mean.reshape(eta.shape), reach)
+        )
+    return found
+
+
+def calibrate(comm: Comm, model: Model, options: Predict) -> np.ndarray:
+    """How far intervals reach around predictions (K,), from rows with y that were kept for it. A collective."""
+    assert options.interval is not None
+    rows = answered(comm, model, options.calibrate, Names(x=options.x, y=options.y), options.memory_bytes)
+    counted = rows.weight > 0.0
+    size = residual_sizes(model, rows.y, rows.mean.reshape(rows.eta.shape))
+    return conformal_quantile(comm, size[counted], options.interval)
+
+
+def evaluate(comm: Comm, options: Evaluate, observers: Sequence[Observer] = ()) -> dict[str, Any]:
     """Metrics of a model on a data file, over all rows of all ranks."""
-    model = load(comm, options.model)
+    model, names = load(comm, options.model), Names(x=options.x, y=options.y)
     if options.on == "all":
-        data = read(comm, options.data, Names(x=options.x, y=options.y), target="real")
+        rows = answered(comm, model, options.data, names, options.memory_bytes)
     else:
         with comm.agreement():
             chosen = options_of(model, options.model, options.data)
-        split = read_split(comm, replace(chosen, x=options.x, y=options.y))
+        split = read_split(comm, replace(chosen, x=options.x, y=options.y, memory=options.memory))
         check_roles(comm, split, (options.on,))
         data = split.part(ROLES.index(options.on))
-    if len(model.classes) and not np.array_equal(data.classes, model.classes):
-        with comm.agreement():
-            data = encode(data, model.classes)
-    rows = int(comm.sum(np.array([sum(np.count_nonzero(weight) for weight in data.weights())]))[0])
+        if len(model.classes) and not np.array_equal(data.classes, model.classes):
+            with comm.agreement():
+                data = encode(data, model.classes)
+        rows = Answered.of(comm, model, data)
+    count = int(comm.sum(np.array([np.count_nonzero(rows.weight)]))[0])
     labels = {"labels": model.classes.tolist()} if len(model.classes) else {}
-    return {"rows": rows, **score(comm, model, data), **labels, "ranks": comm.size}
+    found = {"rows": count, **rows.metrics(comm, model), **labels, "ranks": comm.size}
+    if options.bootstrap:
+        found["intervals"] = bootstrapped(comm, model, rows, options, observers)
+    return found
+
+
+def bootstrapped(
+    comm: Comm, model: Model, rows: Answered, options: Evaluate, observers: Sequence[Observer] = ()
+) -> dict[str, tuple[float, float]]:
+    """Confidence intervals of the metrics. A collective."""
+    meter = Meter(observers, "drawing rows anew", options.bootstrap)
+
+    def replicate(drawn: np.ndarray) -> dict[str, Any]:
+        meter.advance(1)
+        return rows.metrics(comm, model, drawn)
+
+    some = (rows.blocks, rows.block, len(rows.weight))
+    draws = (bootstrap.counts(options.seed, k, *some) for k in range(options.bootstrap))
+    return bootstrap.intervals(replicate, draws, options.level)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Rows of this rank, whole blocks, and what a model says of them.
+
+    y (rows, outputs), or class numbers (rows, 1).  eta (rows, K).  mean : of y, as `Model.mean`.  weight (rows,).
+    blocks : their numbers, (m,) int64.  block : rows of a block.
+    """
+
+    y: np.ndarray
+    eta: np.ndarray
+    mean: np.ndarray
+    weight: np.ndarray
+    blocks: np.ndarray
+    block: int
+
+    @classmethod
+    def of(cls, comm: Comm, model: Model, data: Dataset) -> Answered:
+        """Of a slice that has been read, its classes numbered. A collective."""
+        eta = linear_predictor(comm, model, data)
+        return cls(data.y, eta, model.mean(eta), data.weight, data.blocks, data.header.block)
+
+    def metrics(self, comm: Comm, model: Model, drawn: np.ndarray | None = None) -> dict[str, Any]:
+        """Metrics over the rows of all ranks, equal on all; drawn (rows,) : how often each counts. A collective."""
+        weight = self.weight if drawn is None else self.weight * drawn
+        if not len(model.classes):
+            prediction, name = self.mean.reshape(self.eta.shape), model.loss.name
+            return regression(comm, self.y, prediction, weight, self.block, name, model.parameter)
+        by = self.eta if self.eta.shape[1] == 1 else None
+        label, picked = self.y[:, 0], model.pick(self.mean)
+        return classification(comm, label, self.mean, weight, self.block, by, picked, model.has_probabilities)
+
+
+def answered(comm: Comm, model: Model, paths: Sequence[Path], names: Names, memory: int | None) -> Answered:
+    """What a model says of all rows of files with y, of which X is read once and not kept. A collective."""
+    classes = model.classes if len(model.classes) else None
+    with batches(comm, paths, names, memory, of_a_row(model), "real", classes) as rows:
+        prepare_for(comm, model, rows)
+        check_outputs(comm, model, rows.header)
+        with comm.agreement():
+            found = [(batch.y, eta_of(model, batch), batch.weight, batch.blocks) for batch in rows]
+            shapes = ((0, max(rows.header.outputs, 1)), (0, model.columns()[0].shape[1]), (0,), (0,))
+            empty = tuple(np.zeros(shape, np.int64 if k == 3 else np.float64) for k, shape in enumerate(shapes))
+            y, eta, weight, blocks = (np.concatenate(each) for each in zip(empty, *found, strict=True))
+        if not comm.max(np.array([weight.max(initial=0.0)]))[0]:
+            with comm.agreement():
+                raise DataError(f"{rows.header.label}: dataset '{names.sample_weight}' is zero on every row")
+    return Answered(y, eta, model.mean(eta), weight, blocks, rows.header.block)
 
 
 def score(comm: Comm, model: Model, data: Dataset) -> dict[str, Any]:
     """Metrics of a model on a slice that has been read, its classes numbered; equal on all ranks."""
-    eta, block = linear_predictor(comm, model, data), data.header.block
-    mean = model.mean(eta)
-    if not len(model.classes):
-        prediction, name = mean.reshape(data.rows, -1), model.loss.name
-        return regression(comm, data.y, prediction, data.weight, block, name, model.parameter)
-    by = eta if eta.shape[1] == 1 else None
-    label, picked = data.y[:, 0], model.pick(mean)
-    return classification(comm, label, mean, data.weight, block, by, picked, model.has_probabilities)
+    return Answered.of(comm, model, data).metrics(comm, model)
 
 
 def chosen_threshold(comm: Comm, model: Model, data: Dataset, goal: Goal, costs: tuple[float, float]) -> float:
@@ -90,7 +209,7 @@ def load(comm: Comm, path: Path) -> Model:
     return shared
 
 
-def check_columns(comm: Comm, model: Model, data: Dataset) -> None:
+def check_columns(comm: Comm, model: Model, data: Dataset | Batches) -> None:
     """Raise DataError on all ranks unless the data has as many columns as the model."""
     if data.header.d != len(model.coef):
         with comm.agreement():
@@ -100,44 +219,35 @@ def check_columns(comm: Comm, model: Model, data: Dataset) -> None:
             )
 
 
+def check_outputs(comm: Comm, model: Model, header: Header) -> None:
+    """Raise DataError on all ranks unless y has as many columns as the model tells."""
+    outputs = 1 if len(model.classes) else model.columns()[0].shape[1]
+    if header.outputs != outputs:
+        with comm.agreement():
+            raise DataError(
+                f"{header.label}: dataset '{header.names.y}' has {header.outputs} column(s); the model tells {outputs}"
+            )
+
+
 def linear_predictor(comm: Comm, model: Model, data: Dataset) -> np.ndarray:
-    """Eta (rows, K) of a slice."""
+    """Eta (rows, K) of a slice. A collective."""
+    prepare_for(comm, model, data)
+    with comm.agreement() if data.streams else nullcontext():
+        return eta_of(model, data)
+
+
+def prepare_for(comm: Comm, model: Model, data: Dataset | Batches) -> None:
+    """Make ready what `eta_of` needs, and check that the columns are as many as those of the model. A collective."""
     check_columns(comm, model, data)
-    coef, intercept = model.columns()
-    prepare(comm, partial(data.slice.load, "linear_predictor", predictors=coef.shape[1]))
-    return data.slice.linear_predictor(coef, intercept)
+    prepare(comm, partial(data.slice.load, "linear_predictor", predictors=model.columns()[0].shape[1]))
 
 
-def write_rows(comm: Comm, path: Path, data: Dataset, results: dict[str, np.ndarray]) -> None:
-    """Write arrays of which every rank has its slice (rows, …) to one HDF5 file. A collective.
+def eta_of(model: Model, data: Dataset) -> np.ndarray:
+    """Eta (rows, K) of a slice. Not a collective."""
+    return data.slice.linear_predictor(*model.columns())
 
-    Ordinary HDF5 lets one process write at a time, so ranks take turns; no rank sees more than its slice.
-    """
-    temporary = temporary_name(path)
 
-    def create() -> None:
-        with reported(path), h5py.File(temporary, "w") as file:
-            for name, values in results.items():
-                file.create_dataset(name, shape=(data.header.n, *values.shape[1:]), dtype=values.dtype)
-
-    def write() -> None:
-        if data.rows:
-            with reported(path), h5py.File(temporary, "r+") as file:
-                for name, values in results.items():
-                    file[name][data.start : data.stop] = values
-
-    def complete() -> None:
-        with reported(path):
-            publish(path)
-
-    try:
-        with comm.agreement():
-            if comm.rank == 0:
-                create()
-        comm.in_turn(write)
-        with comm.agreement():
-            if comm.rank == 0:
-                complete()
-    finally:
-        if comm.rank == 0:
-            temporary.unlink(missing_ok=True)
+def of_a_row(model: Model) -> int:
+    """Bytes that a row takes beside X while it is predicted."""
+    outputs: int = model.columns()[0].shape[1]
+    return ARRAYS * 8 * max(outputs, len(model.classes))

@@ -6,12 +6,30 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
-from mpigd.options.base import Output, require
+from mpigd.options.base import Group, Output, parse_bytes, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Group):
+    """How rows are read."""
+
+    memory: str | None = None
+    """Bytes that each rank may take, as in 512MiB. Rows are read some blocks at a time anyway; with a limit, as few of
+    them as have room. What evaluate keeps of every row, the prediction, y and the weight, is not counted."""
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The limit of memory in bytes."""
+        return None if self.memory is None else parse_bytes(self.memory)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.memory is None or parse_bytes(self.memory) > 0, "--memory", self.memory, "a number > 0")
 
 
 @dataclass(frozen=True)
-class Predict(Output):
-    """Predict the rows of DATA with MODEL and write them to an HDF5 file."""
+class Predict(Reading, Output):
+    """Predict the rows of DATA with MODEL and write them to an HDF5 or Parquet file."""
 
     model: Path
     """A model.h5 that train wrote, or its run directory."""
@@ -22,18 +40,41 @@ class Predict(Output):
     _: KW_ONLY
 
     output: Path = Path("predictions.h5")
-    """File to write: prediction (rows), and for classes probability (rows, classes)."""
+    """File to write: prediction (rows), a label or the expected y, and what else is asked for. With the ending .parquet
+    a Parquet file, or on several ranks a directory of one for each."""
+
+    proba: bool = False
+    """Write the probability (rows, classes) of each class, too."""
+
+    eta: bool = False
+    """Write the linear predictor eta, too."""
+
+    interval: float | None = None
+    """Write lower and upper ends of intervals, too, in which y lies with this probability, as 0.9; by split conformal
+    prediction, whatever the distribution."""
+
+    calibrate: tuple[Path, ...] = ()
+    """HDF5 files with X and y of rows that the model was not fitted on, which intervals are taken from."""
 
     x: str = "X"
     """Name of the dataset with the columns."""
 
+    y: str = "y"
+    """Name of the dataset with the target, in the files to calibrate on."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.as_paths("data")
+        self.as_paths("calibrate")
+        level = self.interval
+        require(level is None or 0.0 < level < 1.0, "--interval", level, "a number above 0 and below 1")
+        shown = " ".join(map(str, self.calibrate))
+        require(level is None or bool(self.calibrate), "--interval", level, "--calibrate, too")
+        require(level is not None or not self.calibrate, "--calibrate", shown, "--interval, too")
 
 
 @dataclass(frozen=True)
-class Evaluate(Output):
+class Evaluate(Reading, Output):
     """Compare the predictions of MODEL with y of DATA."""
 
     model: Path
@@ -53,9 +94,22 @@ class Evaluate(Output):
     y: str = "y"
     """Name of the dataset with the target."""
 
+    bootstrap: int = 0
+    """Draw the rows anew so many times, for confidence intervals of the metrics; 0 for none, 1000 is usual."""
+
+    level: float = 0.95
+    """Probability with which an interval is to hold."""
+
+    seed: int = 0
+    """Of the draws."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.as_paths("data")
+        require(self.bootstrap == 0 or self.bootstrap >= 2, "--bootstrap", self.bootstrap, "0, or a number ≥ 2")
+        require(self.bootstrap <= 100_000, "--bootstrap", self.bootstrap, "100000 at most")
+        require(0.0 < self.level < 1.0, "--level", self.level, "a number above 0 and below 1")
+        require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number ≥ 0")
 
 
 @dataclass(frozen=True)
