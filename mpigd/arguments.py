@@ -42,6 +42,7 @@ EXAMPLES = {
     "predict": ("predict runs/clicks new.h5 --output predictions.h5",),
     "evaluate": ("evaluate runs/clicks clicks.h5 --on test",),
     "verify": ("verify runs/clicks clicks.h5 --refit",),
+    "explain": ("explain runs/clicks clicks.h5 --permutation 5",),
     "inspect": ("inspect clicks.h5 --columns 'age,dose*'", "inspect runs/clicks"),
     "generate": ("generate made.h5 --rows 1000000 --columns 30 --loss logistic",),
     "convert": ("convert clicks.csv clicks.h5 --target clicked",),

@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": Command(options.Predict, "mpigd.predict", "predict"),
     "evaluate": Command(options.Evaluate, "mpigd.predict", "evaluate"),
     "verify": Command(options.Verify, "mpigd.verify", "run"),
+    "explain": Command(options.Explain, "mpigd.explain", "run"),
     "inspect": Command(options.Inspect, "mpigd.inspect", "run"),
     "generate": Command(options.Generate, "mpigd.generate", "run"),
     "convert": Command(options.Convert, "mpigd.convert.job", "run"),

@@ -18,11 +18,12 @@ from rich.text import Text
 
 from mpigd import __version__
 from mpigd.demo import Outcome
+from mpigd.explain import Explanation
 from mpigd.history import Record
 from mpigd.model import Model
 from mpigd.plan import Planned
 from mpigd.problem import parameters_of
-from mpigd.tables import print_uncut, show_data, show_model, show_scores
+from mpigd.tables import print_uncut, show_data, show_explanation, show_model, show_scores
 from mpigd.train import Fit
 from mpigd.verify import Verification
 
@@ -101,6 +102,8 @@ class Console:
             self._show_plan(outcome)
         elif isinstance(outcome, Verification):
             self._show_verification(outcome)
+        elif isinstance(outcome, Explanation):
+            show_explanation(self._out, outcome)
         elif outcome.get("kind") == "data":
             show_data(self._out, outcome)
         elif outcome.get("kind") == "model":

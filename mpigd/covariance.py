@@ -32,6 +32,8 @@ from mpigd.penalties import penalty
 from mpigd.scaling import Scaling
 from mpigd.sums import sums
 
+ROUNDING = 32.0  # times the unit, of a sum of squares
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -84,6 +86,18 @@ class Rows:
             result[m * p : (m + 1) * p, k * p : (k + 1) * p] = block  # itself symmetric
         return result
 
+    def dependent(self, matrix: np.ndarray, found: Factor) -> list[int]:
+        """Which of the p coefficients a matrix (K p, K p) and its factor can't tell from those before them.
+
+        Means are taken out of sums of products of stored columns, whose rounding is all that is left of some columns.
+        """
+        lost = found.dropped > 0
+        if self.intercept:
+            size = np.append(self.scaling.magnitude / self.scaling.scale, 0.0) ** 2
+            rounding = ROUNDING * np.finfo(np.float64).eps * np.outer(np.diagonal(matrix)[self.p - 1 :: self.p], size)
+            lost |= np.diagonal(found.u) ** 2 <= rounding.reshape(-1)
+        return sorted(set((np.flatnonzero(lost) % self.p).tolist()))
+
     def to_columns(self, covariance: np.ndarray) -> np.ndarray:
         """The covariance of coefficients of the stored columns, from that of scaled ones: J C J', both (K p, K p).
 
@@ -98,11 +112,6 @@ class Rows:
             return np.vstack(parts)
 
         return mapped(mapped(covariance).T)
-
-
-def dependent(found: Factor, p: int) -> list[int]:
-    """Which of the p coefficients of an output a factor can't tell from those before it."""
-    return sorted(set((np.flatnonzero(found.dropped) % p).tolist()))
 
 
 def inverse(found: Factor) -> np.ndarray:

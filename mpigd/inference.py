@@ -17,7 +17,7 @@ import numpy as np
 from mpigd_kernels.factor import factor
 
 from mpigd.comm import Comm
-from mpigd.covariance import dependent, inverse, sandwich
+from mpigd.covariance import inverse, sandwich
 from mpigd.dataset import Dataset
 from mpigd.fitted import Fitted, Weights, dispersion, goodness
 from mpigd.likelihood import LOG_DENSITIES, special
@@ -35,7 +35,7 @@ RATIOS = {
     "complementary log-log": "hazard ratio",
 }
 NEAR = 0.01  # standard errors from the minimum, up to which a fit has reached it
-SEPARATED = 1e-6  # of the null deviance: what is left where classes can be told apart without an error
+SEPARATED = 1e-4  # of the null deviance: what is left where classes can be told apart without an error
 INTERCEPT = "(intercept)"
 
 
@@ -100,7 +100,7 @@ class Inference:
         if self.ratio:
             ends = {name: per_coefficient[name] for name in ("estimate", "lower", "upper") if name in per_coefficient}
             of_ends = {"estimate": "ratio", "lower": "ratio_lower", "upper": "ratio_upper"}
-            per_coefficient |= {of_ends[name]: _exp(values) for name, values in ends.items()}
+            per_coefficient |= {of_ends[name]: exponential(values) for name, values in ends.items()}
         d = len(self.standardised)  # the intercept, which has no column, comes after these
         rows = [
             {
@@ -130,7 +130,8 @@ def _plain(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _exp(values: np.ndarray) -> np.ndarray:
+def exponential(values: np.ndarray) -> np.ndarray:
+    """Of coefficients; infinite where it overflows."""
     with np.errstate(over="ignore"):
         found: np.ndarray = np.exp(values)
     return found
@@ -215,9 +216,11 @@ def objections(fitted: Fitted, covariance: Covariance) -> Iterator[str]:
 
 def _covariance(fitted: Fitted, output: int, kind: Covariance) -> tuple[np.ndarray, float] | str:
     """The covariance for the stored columns, and how many standard errors the minimum is away; or why there is none."""
-    bread = factor(fitted.information(output) if kind == "model" else fitted.hessian(output))
-    if bread.dropped.any():
-        names = [fitted.model.feature_names[j] for j in dependent(bread, fitted.rows.p) if j < len(fitted.deviation)]
+    matrix = fitted.information(output) if kind == "model" else fitted.hessian(output)
+    bread = factor(matrix)
+    dependent = fitted.rows.dependent(matrix, bread)
+    if dependent:
+        names = [fitted.model.feature_names[j] for j in dependent if j < len(fitted.deviation)]
         shown = ", ".join(f"'{name}'" for name in names[:5]) + (", …" if len(names) > 5 else "") or INTERCEPT
         return (
             f"the coefficients are not determined: column {shown} does not vary, or is a linear combination of those "

@@ -1,15 +1,19 @@
-"""The tables of `inspect`: data, column by column, and models. Imported by rank 0 alone."""
+"""The tables of `inspect`, `evaluate` and `explain`. Imported by rank 0 alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-MOST_ROWS, MOST_OUTPUTS, WIDEST = 20, 5, 120
+from mpigd.explain import Explanation
+from mpigd.inference import Inference, exponential
+
+MOST_ROWS, MOST_OUTPUTS, MOST_TRIALS, WIDEST = 20, 5, 30, 120
 LEVELS = "▁▂▃▄▅▆▇█"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -200,11 +204,73 @@ def show_scores(out: Console, values: dict[str, Any]) -> None:
         _titled(out, f"Rows by their probability of class {labels[1]}", columns, rows)
 
 
-def _titled(out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of numbers below a line."""
+def show_explanation(out: Console, found: Explanation) -> None:
+    """Print what `explain` found."""
+    inference, loss = found.inference, found.model.loss.name
+    for k, output in enumerate(inference.outputs[:MOST_OUTPUTS]):
+        title = f"Coefficients of the {loss} loss" if len(inference.outputs) == 1 else f"Coefficients of {output}"
+        relative = f", relative to class {found.model.classes[0]:g}" if found.model.loss.coupled else ""
+        _titled(out, title + relative, *_of_coefficients(inference, k), left=1)
+    if len(inference.outputs) > MOST_OUTPUTS or len(inference.names) > MOST_ROWS:
+        out.print(f"… {inference.estimate.size} coefficients in all, of which some are shown: see --json")
+    out.print()
+    for line in _of_fit(inference):
+        out.print(line, soft_wrap=True)
+    for reason in inference.invalid:
+        out.print(Text(f"No standard errors: {reason}."), soft_wrap=True)
+    for note in inference.notes:
+        out.print(Text(f"Note: {note}."), soft_wrap=True)
+    if found.importance is not None:
+        columns = found.importance.summary()["columns"]
+        shown = sorted(columns, key=lambda column: -column["increase"])[:MOST_ROWS]
+        rows = [
+            (_shortened(c["name"]), f"{c['increase']:.5g}", "" if c["sd"] is None else f"{c['sd']:.2g}") for c in shown
+        ]
+        title = f"Increase of the mean loss, {found.importance.loss:.6g}, where a column is permuted ({found.on} rows)"
+        _titled(out, title, ("column", "increase", "sd"), rows, left=1)
+
+
+def _of_coefficients(inference: Inference, k: int) -> tuple[Sequence[str], Sequence[Sequence[str | Text]]]:
+    """Headings and rows of the table of an output."""
+    told, ratio, d = inference.uncertainty, inference.ratio, len(inference.standardised)
+    sizes = np.abs((inference.estimate if told is None else told.statistic)[:, k])
+    picked = np.sort(np.argsort(-np.nan_to_num(sizes), kind="stable")[:MOST_ROWS]).tolist()
+    headings = ["column", "coefficient"]
+    if told is not None:
+        headings += ["std. error", told.test, "p", "from", f"to ({100 * told.level:g} %)"]
+    headings += [*([ratio] if ratio else []), "per sd"]
+    rows: list[list[str | Text]] = []
+    for j in picked:
+        value = inference.estimate[j, k]
+        row: list[str | Text] = [_shortened(inference.names[j]), f"{value:.6g}"]
+        if told is not None:
+            row += [f"{told.standard_error[j, k]:.4g}", f"{told.statistic[j, k]:.3f}", f"{told.p_value[j, k]:.2g}"]
+            row += [f"{told.lower[j, k]:.5g}", f"{told.upper[j, k]:.5g}"]
+        row += [f"{exponential(value):.5g}"] if ratio else []
+        rows.append([*row, f"{inference.standardised[j, k]:.4g}" if j < d else ""])
+    return headings, rows
+
+
+def _of_fit(inference: Inference) -> Iterator[str]:
+    """Lines on how well a model fits."""
+    n, told = inference.n, inference.uncertainty
+    kind = "" if told is None else f", covariance {told.kind}"
+    yield f"{n:,g} rows, {inference.parameters} coefficients, {n - inference.parameters:,g} degrees of freedom{kind}"
+    names = ("deviance", "null_deviance", "dispersion", "log_likelihood", "aic", "bic")
+    known = [(name, inference.fit[name]) for name in names if name in inference.fit]
+    for name, values in known:
+        if np.isfinite(values).any():
+            shown = ", ".join(f"{value:.8g}" for value in values[:MOST_OUTPUTS])
+            yield f"{name.replace('_', ' ')}: {shown}"
+
+
+def _titled(
+    out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]], left: int = 0
+) -> None:
+    """Print a table of numbers below a line; its first columns may be text, on the left."""
     table = Table(box=None)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="left" if place < left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     out.print(f"\n{title}", soft_wrap=True)

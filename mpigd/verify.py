@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mpigd.comm import Comm
+from mpigd.dataset import Dataset
 from mpigd.errors import BitsError, DataError
 from mpigd.model import Model
 from mpigd.options import Train, Verify
@@ -64,12 +65,7 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
         train = checked_options(model, options)
     data = read_data(comm, train)
     check_columns(comm, model, data)
-    outputs = 1 if len(model.classes) else model.columns()[0].shape[1]
-    with comm.agreement():
-        if not np.array_equal(data.classes, model.classes) or data.slice.y.shape[1] != outputs:
-            raise DataError(
-                f"{data.header.label}: dataset '{train.y}' has other classes or columns than the model was fitted on"
-            )
+    check_target(comm, model, data)
 
     objective = make_objective(comm, data, train)
     theta = model.fit["theta"]
@@ -88,6 +84,17 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
         checks["refit"] = again.model.fingerprint == model.fingerprint
         checks["steps"] = again.state.step == model.result["steps"]
     return Verification(checks, note(train, model, comm.size), comm.size, time.perf_counter() - begin)
+
+
+def check_target(comm: Comm, model: Model, data: Dataset) -> None:
+    """Raise DataError on all ranks unless y has the classes, or as many columns, as the model was fitted on."""
+    outputs = 1 if len(model.classes) else model.columns()[0].shape[1]
+    with comm.agreement():
+        if not np.array_equal(data.classes, model.classes) or data.slice.y.shape[1] != outputs:
+            y = data.header.names.y
+            raise DataError(
+                f"{data.header.label}: dataset '{y}' has other classes or columns than the model was fitted on"
+            )
 
 
 def checked_options(model: Model, options: Verify) -> Train:

@@ -11,7 +11,7 @@ from mpigd_kernels import exact
 
 from mpigd.ownership import blocks_of
 from mpigd.reader import owned_rows
-from mpigd.sampling import deal, pick
+from mpigd.sampling import deal, permuted, pick
 from mpigd.storage import block_rows
 
 
@@ -92,3 +92,19 @@ def test_choice_is_frozen() -> None:
 
 
 FROZEN = [12, 18, 20, 32, 47, 52, 75, 77, 88, 96]
+
+
+@given(st.integers(0, 2**63), st.integers(1, 3000))
+def test_permutations_are_permutations(seed: int, count: int) -> None:
+    there = permuted(seed, 1, np.arange(count), count)
+    assert np.array_equal(np.sort(there), np.arange(count))
+    assert np.array_equal(permuted(seed, 1, there, count, back=True), np.arange(count))
+    few = np.arange(0, count, 7)
+    assert np.array_equal(permuted(seed, 1, few, count), there[few])
+
+
+def test_permutations_are_all_as_likely() -> None:
+    drawn = [tuple(permuted(0, k, np.arange(4), 4)) for k in range(2400)]
+    counts = np.array([drawn.count(order) for order in set(drawn)])
+    assert len(counts) == 24
+    assert np.sum((counts - 100.0) ** 2 / 100.0) < 49.7  # one in a thousand of χ² with 23 degrees of freedom

@@ -7,17 +7,19 @@ heavy: all ranks load them.
 
 from mpigd.options.base import Group, parse_bytes, parse_class_weight, parse_seconds
 from mpigd.options.convert import Convert
+from mpigd.options.explain import Explain
 from mpigd.options.fit import RUNNING, Plan, Train
 from mpigd.options.generate import Generate
 from mpigd.options.models import Demo, Evaluate, Inspect, Predict, Report, Verify
 
-Options = Train | Plan | Predict | Evaluate | Verify | Inspect | Report | Generate | Convert | Demo
+Options = Train | Plan | Predict | Evaluate | Verify | Explain | Inspect | Report | Generate | Convert | Demo
 
 __all__ = [
     "RUNNING",
     "Convert",
     "Demo",
     "Evaluate",
+    "Explain",
     "Generate",
     "Group",
     "Inspect",
