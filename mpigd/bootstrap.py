@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -33,9 +32,9 @@ def counts(seed: int, replicate: int, blocks: np.ndarray, block_rows: int, rows:
 
 
 def intervals(
-    metrics: Callable[[np.ndarray], dict[str, Any]], draws: Iterator[np.ndarray], level: float
+    metrics: Callable[[np.ndarray], dict[str, float]], draws: Iterator[np.ndarray], level: float
 ) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of all metrics that are numbers. A collective, where the metrics are.
+    """Percentile intervals of metrics. A collective, where the metrics are.
 
     metrics : of how often each row counts (rows,).  draws : of every replicate, as `counts`.
     A replicate in which a metric is not defined says nothing of it.
@@ -43,8 +42,7 @@ def intervals(
     found: dict[str, list[float]] = {}
     for drawn in draws:
         for name, value in metrics(drawn).items():
-            if isinstance(value, float):
-                found.setdefault(name, []).append(value)
+            found.setdefault(name, []).append(value)
     ends = (0.5 - 0.5 * level, 0.5 + 0.5 * level)
     result = {}
     for name, values in found.items():

@@ -17,7 +17,7 @@ from mpigd.comm import Comm
 from mpigd.conformal import conformal_quantile, intervals, residual_sizes
 from mpigd.dataset import Dataset, encode, prepare
 from mpigd.errors import DataError, UsageError
-from mpigd.metrics import classification, regression
+from mpigd.metrics import Classification, Regression
 from mpigd.model import Model
 from mpigd.modelfile import model_path
 from mpigd.options import Evaluate, Predict
@@ -116,25 +116,19 @@ def evaluate(comm: Comm, options: Evaluate, observers: Sequence[Observer] = ()) 
         rows = Answered.of(comm, model, data)
     count = int(comm.sum(np.array([np.count_nonzero(rows.weight)]))[0])
     labels = {"labels": model.classes.tolist()} if len(model.classes) else {}
-    found = {"rows": count, **rows.metrics(comm, model), **labels, "ranks": comm.size}
+    metrics = rows.metrics(comm, model)
+    found = {"rows": count, **metrics.all(rows.weight), **labels, "ranks": comm.size}
     if options.bootstrap:
-        found["intervals"] = bootstrapped(comm, model, rows, options, observers)
+        meter = Meter(observers, "drawing rows anew", options.bootstrap)
+
+        def replicate(drawn: np.ndarray) -> dict[str, float]:
+            meter.advance(1)
+            return metrics.numbers(rows.weight * drawn)
+
+        some = (rows.blocks, rows.block, len(rows.weight))
+        draws = (bootstrap.counts(options.seed, k, *some) for k in range(options.bootstrap))
+        found["intervals"] = bootstrap.intervals(replicate, draws, options.level)
     return found
-
-
-def bootstrapped(
-    comm: Comm, model: Model, rows: Answered, options: Evaluate, observers: Sequence[Observer] = ()
-) -> dict[str, tuple[float, float]]:
-    """Confidence intervals of the metrics. A collective."""
-    meter = Meter(observers, "drawing rows anew", options.bootstrap)
-
-    def replicate(drawn: np.ndarray) -> dict[str, Any]:
-        meter.advance(1)
-        return rows.metrics(comm, model, drawn)
-
-    some = (rows.blocks, rows.block, len(rows.weight))
-    draws = (bootstrap.counts(options.seed, k, *some) for k in range(options.bootstrap))
-    return bootstrap.intervals(replicate, draws, options.level)
 
 
 @dataclass(frozen=True)
@@ -158,15 +152,14 @@ class Answered:
         eta = linear_predictor(comm, model, data)
         return cls(data.y, eta, model.mean(eta), data.weight, data.blocks, data.header.block)
 
-    def metrics(self, comm: Comm, model: Model, drawn: np.ndarray | None = None) -> dict[str, Any]:
-        """Metrics over the rows of all ranks, equal on all; drawn (rows,) : how often each counts. A collective."""
-        weight = self.weight if drawn is None else self.weight * drawn
+    def metrics(self, comm: Comm, model: Model) -> Regression | Classification:
+        """What gives the metrics over the rows of all ranks, for any weights. A collective."""
         if not len(model.classes):
-            prediction, name = self.mean.reshape(self.eta.shape), model.loss.name
-            return regression(comm, self.y, prediction, weight, self.block, name, model.parameter)
+            prediction = self.mean.reshape(self.eta.shape)
+            return Regression(comm, self.y, prediction, self.block, model.loss.name, model.parameter)
         by = self.eta if self.eta.shape[1] == 1 else None
         label, picked = self.y[:, 0], model.pick(self.mean)
-        return classification(comm, label, self.mean, weight, self.block, by, picked, model.has_probabilities)
+        return Classification(comm, label, self.mean, self.block, by, picked, model.has_probabilities)
 
 
 def answered(comm: Comm, model: Model, paths: Sequence[Path], names: Names, memory: int | None) -> Answered:
@@ -188,7 +181,8 @@ def answered(comm: Comm, model: Model, paths: Sequence[Path], names: Names, memo
 
 def score(comm: Comm, model: Model, data: Dataset) -> dict[str, Any]:
     """Metrics of a model on a slice that has been read, its classes numbered; equal on all ranks."""
-    return Answered.of(comm, model, data).metrics(comm, model)
+    rows = Answered.of(comm, model, data)
+    return rows.metrics(comm, model).all(rows.weight)
 
 
 def chosen_threshold(comm: Comm, model: Model, data: Dataset, goal: Goal, costs: tuple[float, float]) -> float:

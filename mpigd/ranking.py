@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -38,29 +38,47 @@ class Ranking:
     negatives: int
 
 
+class Order:
+    """The scores (rows,) of all ranks in their order: found once, for any weights of the rows. A collective."""
+
+    def __init__(self, comm: Comm, score: np.ndarray) -> None:
+        self._comm = comm
+        score, self._own = _falling(score)
+        # Splitters from even samples of what each rank has.
+        sample = score[np.linspace(0, len(score) - 1, min(SAMPLES * comm.size, len(score))).astype(np.int64)]
+        samples = np.sort(np.concatenate(comm.gather(sample)))
+        splitters = samples[len(samples) * np.arange(1, comm.size) // comm.size] if len(samples) else samples
+        target = comm.size - 1 - np.searchsorted(splitters, score, side="right")  # the largest are on rank 0
+        self._bounds = np.searchsorted(target, np.arange(comm.size + 1))  # scores fall, so that targets rise
+        self._score, self._received = _falling(self._exchanged(score))
+
+    def rank(self, positive: np.ndarray, weight: np.ndarray) -> Ranking:
+        """With weights (rows,) of the rows that have the scores; positive (rows,) bool. A collective."""
+        comm, whole = self._comm, whole_weights(self._comm, weight)
+        own_positive, own_negative = (
+            self._received.sums(self._exchanged(self._own.sums(np.where(kind, whole, 0))))
+            for kind in (positive, ~positive)
+        )
+        totals = comm.each(np.array([own_positive.sum(), own_negative.sum()]))
+        above = totals[: comm.rank].sum(axis=0)
+        return Ranking(
+            self._score,
+            np.cumsum(own_positive) + above[0],
+            np.cumsum(own_negative) + above[1],
+            own_positive,
+            own_negative,
+            *(int(total) for total in totals.sum(axis=0)),
+        )
+
+    def _exchanged(self, values: np.ndarray) -> np.ndarray:
+        """What belongs to own scores, each once, brought to the ranks that have these."""
+        return self._comm.exchange([values[a:b] for a, b in pairwise(self._bounds)])
+
+
 def rank_scores(comm: Comm, score: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> Ranking:
     """The ranking of the scores (rows,) of all ranks; positive (rows,) bool. A collective."""
     kept = weight > 0.0
-    whole = whole_weights(comm, weight[kept])
-    score, own = _merged(score[kept], np.where(positive[kept], whole, 0), np.where(positive[kept], 0, whole))
-    # Splitters from even samples of what each rank has.
-    sample = score[np.linspace(0, len(score) - 1, min(SAMPLES * comm.size, len(score))).astype(np.int64)]
-    samples = np.sort(np.concatenate(comm.gather(sample)))
-    splitters = samples[len(samples) * np.arange(1, comm.size) // comm.size] if len(samples) else samples
-    target = comm.size - 1 - np.searchsorted(splitters, score, side="right")  # the largest are on rank 0
-    bounds = np.searchsorted(target, np.arange(comm.size + 1))  # scores fall, so that targets rise
-    received = [comm.exchange([values[a:b] for a, b in pairwise(bounds)]) for values in (score, *own)]
-    score, (own_positive, own_negative) = _merged(*received)
-    totals = comm.each(np.array([own_positive.sum(), own_negative.sum()]))
-    above = totals[: comm.rank].sum(axis=0)
-    return Ranking(
-        score,
-        np.cumsum(own_positive) + above[0],
-        np.cumsum(own_negative) + above[1],
-        own_positive,
-        own_negative,
-        *(int(total) for total in totals.sum(axis=0)),
-    )
+    return Order(comm, score[kept]).rank(positive[kept], weight[kept])
 
 
 def whole_weights(comm: Comm, weight: np.ndarray) -> np.ndarray:
@@ -76,16 +94,23 @@ def whole_weights(comm: Comm, weight: np.ndarray) -> np.ndarray:
     return whole
 
 
-def _merged(
-    score: np.ndarray, positive: np.ndarray, negative: np.ndarray
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Scores, each once, falling, and the sums of what belongs to each."""
+class _Runs(NamedTuple):
+    """Where rows are that have the same score: their order, and where each score begins in it."""
+
+    order: np.ndarray
+    first: np.ndarray
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Of what belongs to the rows, by score."""
+        return np.add.reduceat(values[self.order], self.first) if len(values) else values
+
+
+def _falling(score: np.ndarray) -> tuple[np.ndarray, _Runs]:
+    """Scores, each once, falling, and where rows have them."""
     order = np.argsort(-score, kind="stable")
     score = score[order]
     first = np.flatnonzero(np.diff(score, prepend=np.nan) != 0.0)
-    if not len(score):
-        return score, (positive, negative)
-    return score[first], (np.add.reduceat(positive[order], first), np.add.reduceat(negative[order], first))
+    return score[first], _Runs(order, first)
 
 
 def roc_auc(comm: Comm, ranking: Ranking) -> float:
