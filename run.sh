@@ -256,7 +256,7 @@ case ${1:-} in
         ranks "$n" "$@"
         ;;
     *)
-        if [ "${1:-}" = convert ]; then setup convert; else setup run; fi
+        case ${1:-} in convert) setup convert ;; explain) setup inference ;; *) setup run ;; esac
         job "$n" "$@"
         ;;
 esac

@@ -255,7 +255,8 @@ def _of_fit(inference: Inference) -> Iterator[str]:
     """Lines on how well a model fits."""
     n, told = inference.n, inference.uncertainty
     kind = "" if told is None else f", covariance {told.kind}"
-    yield f"{n:,g} rows, {inference.parameters} coefficients, {n - inference.parameters:,g} degrees of freedom{kind}"
+    left = n - inference.parameters
+    yield f"{n:,.10g} rows, {inference.parameters} coefficients, {left:,.10g} degrees of freedom{kind}"
     names = ("deviance", "null_deviance", "dispersion", "log_likelihood", "aic", "bic")
     known = [(name, inference.fit[name]) for name in names if name in inference.fit]
     for name, values in known:

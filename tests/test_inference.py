@@ -336,7 +336,7 @@ def test_the_job_says_it_all(comm: Comm, shared_path: Path) -> None:
     path = load_table("breast_cancer").path
     run(comm, Train(path, loss="logistic", l2=0.01, test_share=0.3, run_dir=shared_path / "run"))
     outcome = explain(comm, Explain(shared_path / "run", path, permutation=2, on="test"))
-    assert outcome.summary()["n"] == 398.0
+    assert outcome.summary()["n"] == 398
     text = shown(outcome)
     assert "No standard errors: the fit has a penalty" in text
     assert "permuted (test rows)" in text
