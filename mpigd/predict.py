@@ -127,6 +127,7 @@ def evaluate(comm: Comm, options: Evaluate, observers: Sequence[Observer] = ()) 
 
         some = (rows.blocks, rows.block, len(rows.weight))
         draws = (bootstrap.counts(options.seed, k, *some) for k in range(options.bootstrap))
+        found |= {"bootstrap": options.bootstrap, "level": options.level}
         found["intervals"] = bootstrap.intervals(replicate, draws, options.level)
     return found
 

@@ -123,12 +123,12 @@ def test_a_drawn_row_counts_as_a_row_that_is_there_as_often(comm: Comm) -> None:
 def test_the_same_bits_on_any_number_of_ranks(comm: Comm, shared_path: Path) -> None:
     for table, loss in (("boston", "squared"), ("breast_cancer", "logistic"), ("digits", "softmax")):
         path = load_table(table).path
-        run(comm, Train(path, loss=loss, l2=0.1, max_passes=30, test_share=0.3, run_dir=shared_path / table))
+        run(comm, Train(path, loss=loss, l2=0.1, max_passes=5, test_share=0.3, run_dir=shared_path / table))
         for on in ("all", "test"):
             options = Evaluate(shared_path / table, path, on=on, bootstrap=5, level=0.5)
             together, alone = evaluate(comm, options), evaluate(Comm.alone(), options)
             assert together["intervals"] == alone["intervals"]
-            numbers = {name for name, value in together.items() if isinstance(value, float)}
+            numbers = {name for name, value in together.items() if isinstance(value, float)} - {"level"}
             assert together["intervals"].keys() == numbers
             assert all(low < high for low, high in together["intervals"].values())
 
