@@ -256,7 +256,12 @@ case ${1:-} in
         ranks "$n" "$@"
         ;;
     *)
-        case ${1:-} in convert) setup convert ;; explain) setup inference ;; *) setup run ;; esac
+        case " $* " in
+            " convert "*) setup convert ;;
+            " explain "*) setup inference ;;
+            " report "* | *" --report "*) setup report ;;
+            *) setup run ;;
+        esac
         job "$n" "$@"
         ;;
 esac

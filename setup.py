@@ -8,10 +8,11 @@ setup(
         "mpigd.convert",
         "mpigd.options",
         "mpigd.planning",
+        "mpigd.report",
         "mpigd.solvers",
         "mpigd_kernels",
         "mpigd_data",
     ],
     package_dir={"mpigd_kernels": "kernels", "mpigd_data": "data"},
-    package_data={"mpigd": ["py.typed"], "mpigd_kernels": ["py.typed"], "mpigd_data": ["*.h5"]},
+    package_data={"mpigd": ["py.typed"], "mpigd.report": ["*.j2"], "mpigd_kernels": ["py.typed"], "mpigd_data": ["*.h5"]},
 )

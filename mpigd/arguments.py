@@ -41,6 +41,7 @@ EXAMPLES = {
     "plan": ("plan clicks.h5 --loss logistic --ranks 256 --slurm job.sbatch",),
     "predict": ("predict runs/clicks new.h5 --output predictions.h5",),
     "evaluate": ("evaluate runs/clicks clicks.h5 --on test",),
+    "report": ("report runs/clicks", "report runs/clicks --data clicks.h5 --on train"),
     "verify": ("verify runs/clicks clicks.h5 --refit",),
     "explain": ("explain runs/clicks clicks.h5 --permutation 5",),
     "inspect": ("inspect clicks.h5 --columns 'age,dose*'", "inspect runs/clicks"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mpigd import options
@@ -20,13 +21,15 @@ class Command(NamedTuple):
     options: type[Any]
     module: str
     job: str
+    reports: bool = False  # whether it has a run directory, and the option --report
 
 
 COMMANDS = {
-    "train": Command(options.Train, "mpigd.train", "run"),
+    "train": Command(options.Train, "mpigd.train", "run", reports=True),
     "plan": Command(options.Plan, "mpigd.plan", "run"),
     "predict": Command(options.Predict, "mpigd.predict", "predict"),
     "evaluate": Command(options.Evaluate, "mpigd.predict", "evaluate"),
+    "report": Command(options.Report, "mpigd.report.job", "run"),
     "verify": Command(options.Verify, "mpigd.verify", "run"),
     "explain": Command(options.Explain, "mpigd.explain", "run"),
     "inspect": Command(options.Inspect, "mpigd.inspect", "run"),
@@ -63,12 +66,21 @@ def dispatch(comm: Comm, arguments: list[str]) -> int:
     if chosen is None:
         return 0
     command = next(c for c in (MAIN_JOB, *COMMANDS.values()) if c.options is type(chosen))
+    reports = command.reports and isinstance(chosen, options.Train) and chosen.report
+    if reports:
+        with comm.agreement():
+            if comm.rank == 0:
+                import_module("mpigd.report.page")  # says what it lacks before there is anything to report on
     job = getattr(import_module(command.module), command.job)
     terminal = Terminal(comm, chosen.verbose)
     try:
         outcome = job(comm, chosen, [] if chosen.quiet else [terminal.progress])
     finally:
         terminal.end_progress()
+    if reports:
+        with comm.agreement():
+            if comm.rank == 0:
+                import_module("mpigd.report.page").write(Path(outcome.run_dir))
     if comm.rank == 0:
         if chosen.json:
             print(json.dumps(outcome.summary() if hasattr(outcome, "summary") else outcome))

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset
 from mpigd.metrics import DEVIANCES, calibration, deviance
 from mpigd.model import Model
-from mpigd.predict import linear_predictor, score
+from mpigd.predict import Answered
 from mpigd.ranking import Ranking, average_precision, rank_scores, roc_auc
 from mpigd.sums import sums, sums_by_group
 
@@ -25,26 +24,21 @@ BINS = 40  # of a histogram
 REACH = 4.0  # of a histogram, in standard deviations on either side of the mean
 
 
-def curves(comm: Comm, model: Model, data: Dataset) -> dict[str, Any]:
-    """Scores and curves of a model on a slice that has been read, its classes numbered, as plain values. A collective.
+def curves(comm: Comm, model: Model, rows: Answered) -> dict[str, Any]:
+    """Scores and curves of a model on rows, as plain values. A collective.
 
     Rows of weight zero are left out. Of classes "curves", see `curve`, of at most ten classes, of two the second one;
     and "calibration", of many classes that of the most probable one. Of numbers "residuals", see `residuals`.
     """
-    scores, weight, block = score(comm, model, data), data.weight, data.header.block
-    rows = int(comm.sum(np.array([np.count_nonzero(weight)]))[0])
-    found: dict[str, Any] = {"rows": rows, "scores": scores}
-    eta = linear_predictor(comm, model, data)
-    mean = model.mean(eta)
+    y, eta, mean, weight, block = rows.y, rows.eta, rows.mean, rows.weight, rows.block
+    scores = rows.metrics(comm, model).all(weight)
+    found: dict[str, Any] = {"rows": int(comm.sum(np.array([np.count_nonzero(weight)]))[0]), "scores": scores}
     if not len(model.classes):
-        fitted = mean.reshape(data.rows, -1)
-        outputs = range(min(fitted.shape[1], MOST_OUTPUTS))
-        of_output = [
-            residuals(comm, data.y[:, k], fitted[:, k], weight, block, model.loss.name, model.parameter)
-            for k in outputs
-        ]
+        fitted, loss = mean.reshape(eta.shape), (model.loss.name, model.parameter)
+        outputs = range(min(eta.shape[1], MOST_OUTPUTS))
+        of_output = [residuals(comm, y[:, k], fitted[:, k], weight, block, *loss) for k in outputs]
         return {**found, "residuals": of_output}
-    label, there = data.y[:, 0].astype(np.int64), np.array(scores["classes"]["weight"])
+    label, there = y[:, 0].astype(np.int64), np.array(scores["classes"]["weight"])
     two = len(there) == 2
     largest = [1] if two else sorted(np.argsort(-there, kind="stable")[:MOST_CURVES].tolist())
     found["curves"] = []

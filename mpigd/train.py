@@ -22,7 +22,7 @@ from mpigd.keeper import Keeper
 from mpigd.model import Model
 from mpigd.objective import Objective
 from mpigd.options import Train
-from mpigd.predict import check_columns, chosen_threshold, load, score
+from mpigd.predict import Answered, check_columns, chosen_threshold, load, score
 from mpigd.problem import check_loss, check_solver, make_objective, make_solver, read_split, take_over_split
 from mpigd.rundir import CURVES, TIMES, RunDirectory
 from mpigd.solvers import ON_A_PART, State
@@ -368,7 +368,7 @@ class Training:
             beside[TIMES] = {**dict(zip(measured, of_ranks.tolist(), strict=True)), **hosts}
             if options.report:
                 on, rows = self.split.most_held_out(comm)
-                beside[CURVES] = {"on": on, **curves(comm, model, rows)}
+                beside[CURVES] = {"on": on, **curves(comm, model, Answered.of(comm, model, rows))}
             self.keeper.complete(model, self.records, beside)
         return fitted
 

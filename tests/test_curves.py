@@ -19,6 +19,7 @@ from mpigd.comm import Comm
 from mpigd.curves import GROUPS, POINTS, curve, curves, points, residuals
 from mpigd.dataset import read
 from mpigd.model import Model
+from mpigd.predict import Answered
 from mpigd.ranking import rank_scores
 
 pytestmark = pytest.mark.mpi
@@ -143,6 +144,10 @@ def test_the_same_bits_on_any_number_of_ranks(
         classes.astype(float),
     )
     own, alone = Comm.world(), Comm.alone()
-    found = [json.dumps(curves(c, model, read(c, path, target=target)), allow_nan=False) for c in (own, alone)]
+
+    def answers(comm: Comm) -> Answered:
+        return Answered.of(comm, model, read(comm, path, target=target))
+
+    found = [json.dumps(curves(c, model, answers(c)), allow_nan=False) for c in (own, alone)]
     assert found[0] == found[1]
     assert json.loads(found[0])["rows"] == 900

@@ -62,7 +62,7 @@ FLOORS = [
     {"mpigd.plan"},
     {"mpigd.demo"},
     {"mpigd.tables"},
-    {"mpigd.console"},
+    {"mpigd.console", "mpigd.report"},
     {"mpigd.arguments", "mpigd.cli"},
     {"mpigd.__main__"},
 ]
@@ -88,6 +88,8 @@ ONLY_IN = {
     "cyclopts": {"mpigd.arguments"},
     "docstring_parser": {"mpigd.arguments"},
     "rich": {"mpigd.console", "mpigd.tables"},
+    "matplotlib": {"mpigd.report"},
+    "jinja2": {"mpigd.report"},
 }
 
 
