@@ -62,10 +62,13 @@ class Predictor:
         return self.coef.reshape(len(self.coef), -1), self.intercept.reshape(-1)
 
     def mean(self, eta: np.ndarray) -> np.ndarray:
-        """The expected y, (n,) or (n, K), or the probability of each class (n, K), from eta (n, 1 or K)."""
-        mean = expected(self.link, eta)
+        """The expected y, (n,) or (n, K), or the probability of each class (n, K), from eta (n, 1 or K).
+
+        It is eta itself where each predictor tells the side of one class from all others.
+        """
         if self.coef.ndim == 2:
-            return mean
+            return eta if self.link == "sign" else expected(self.link, eta)
+        mean = expected(self.link, eta)
         return np.hstack([1.0 - mean, mean]) if len(self.classes) else mean[:, 0]
 
     def pick(self, mean: np.ndarray) -> np.ndarray:
@@ -98,7 +101,10 @@ class Predictor:
 
     def _eta(self, rows: Any) -> tuple[np.ndarray, bool]:
         """Eta (n, 1 or K), and whether it is of one row without an axis."""
-        x = np.asarray(rows if isinstance(rows, (np.ndarray, list)) else self._matrix(rows), np.float64)
+        try:
+            x = np.asarray(rows if isinstance(rows, (np.ndarray, list)) else self._by_name(rows), np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"rows can't be taken as numbers: {error}") from None
         d = len(self.coef)
         if x.ndim not in (1, 2) or x.shape[-1] != d:
             raise DataError(f"rows of shape {x.shape}: the model has {d} columns; expected ({d},) or (n, {d})")
@@ -109,16 +115,16 @@ class Predictor:
             raise DataError(f"row {row} holds a number that is not finite, or too large; remove or impute it")
         return eta, x.ndim == 1
 
-    def _matrix(self, rows: Any) -> np.ndarray:
-        """The model's columns of a data frame or of a mapping, in its order."""
+    def _by_name(self, rows: Any) -> Any:
+        """The model's columns of a data frame or of a mapping, in its order; anything else as it is."""
         by_name = isinstance(rows, Mapping)
         if not by_name and not hasattr(rows, "columns"):
-            return np.asarray(rows, np.float64)
+            return rows
         known = rows if by_name else set(rows.columns)
         missing = [name for name in self.feature_names if name not in known]
         if missing:
             shown = ", ".join(f"'{name}'" for name in missing[:5]) + (", …" if len(missing) > 5 else "")
             raise DataError(f"rows have no column {shown}; the model was fitted on {len(self.feature_names)}")
         if by_name:
-            return np.stack([np.asarray(rows[name], np.float64) for name in self.feature_names], axis=-1)
-        return np.asarray(rows[list(self.feature_names)], np.float64)
+            return np.array([rows[name] for name in self.feature_names], np.float64).T
+        return rows[list(self.feature_names)]

@@ -119,6 +119,8 @@ def test_a_threshold_is_kept(x: np.ndarray, tmp_path: Path) -> None:
         (np.array([[0.0, 0.0, 0.0], [0.0, np.nan, 0.0]]), "row 1 holds a number that is not finite"),
         ({"a": 1.0, "c": 2.0}, "no column 'b'"),
         (pd.DataFrame({"a": [1.0]}), "no column 'b', 'c'"),
+        ({"a": 1.0, "b": "red", "c": 2.0}, "can't be taken as numbers"),
+        ({"a": [1.0, 2.0], "b": [1.0], "c": [2.0, 3.0]}, "can't be taken as numbers"),
     ],
 )
 def test_rows_that_do_not_fit(rows: object, message: str) -> None:
