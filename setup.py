@@ -6,6 +6,7 @@ setup(
     packages=[
         "mpigd",
         "mpigd.convert",
+        "mpigd.estimators",
         "mpigd.options",
         "mpigd.planning",
         "mpigd.report",
