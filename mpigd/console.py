@@ -174,8 +174,11 @@ class Console:
 
     def _show_values(self, values: dict[str, Any]) -> None:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        intervals = values.get("intervals", {})
         for key, value in values.items():
-            table.add_row(key.replace("_", " "), Text(_brief(value)))
+            if key != "intervals":
+                around = ("{:.6g} to {:.6g}".format(*intervals[key]),) if key in intervals else ()
+                table.add_row(key.replace("_", " "), Text(_brief(value)), *around)
         self._out.print(table)
 
     def _show_demo(self, outcome: Outcome) -> None:
