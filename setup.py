@@ -15,5 +15,10 @@ setup(
         "mpigd_data",
     ],
     package_dir={"mpigd_kernels": "kernels", "mpigd_data": "data"},
-    package_data={"mpigd": ["py.typed"], "mpigd.report": ["*.j2"], "mpigd_kernels": ["py.typed"], "mpigd_data": ["*.h5"]},
+    package_data={
+        "mpigd": ["py.typed"],
+        "mpigd.report": ["*.j2"],
+        "mpigd_kernels": ["py.typed"],
+        "mpigd_data": ["*.h5"],
+    },
 )

@@ -38,6 +38,10 @@ EXAMPLES = {
         "train clicks.h5 --loss logistic --test-share 0.2 --run-dir runs/clicks",
         "train 'part-*.h5' --loss poisson --memory 2GiB --time-limit 2h",
     ),
+    "tune": (
+        "tune clicks.h5 --loss logistic --over l2=1e-6..1/13 --fold-kind stratified --rule one-se",
+        "tune clicks.h5 --loss logistic --solver sgd --search halving --over learning_rate=1e-3..1 batch_size=64,256",
+    ),
     "plan": ("plan clicks.h5 --loss logistic --ranks 256 --slurm job.sbatch",),
     "predict": ("predict runs/clicks new.h5 --output predictions.h5",),
     "evaluate": ("evaluate runs/clicks clicks.h5 --on test",),

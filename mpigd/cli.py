@@ -26,6 +26,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command(options.Train, "mpigd.train", "run", reports=True),
+    "tune": Command(options.Tune, "mpigd.tune", "run"),
     "plan": Command(options.Plan, "mpigd.plan", "run"),
     "predict": Command(options.Predict, "mpigd.predict", "predict"),
     "evaluate": Command(options.Evaluate, "mpigd.predict", "evaluate"),

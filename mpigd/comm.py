@@ -359,6 +359,17 @@ class Comm:
         """The ranks of this machine alone."""
         yield Comm(self._of_node())
 
+    @contextmanager
+    def divided(self, groups: int) -> Iterator[tuple[Comm, int]]:
+        """The ranks of this one's group, of so many groups of neighbours, and the number of the group. A collective."""
+        number = self.rank * groups // self.size
+        with self._deaths_noticed():
+            some = cast("Intracomm", self._mpi.Split(number, self.rank))
+        try:
+            yield Comm(some), number
+        finally:
+            some.Free()
+
     @staticmethod
     def host() -> str:
         """Name of this rank's machine. Not a collective."""

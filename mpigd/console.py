@@ -23,8 +23,9 @@ from mpigd.history import Record
 from mpigd.model import Model
 from mpigd.plan import Planned
 from mpigd.problem import parameters_of
-from mpigd.tables import print_uncut, show_data, show_explanation, show_model, show_scores
+from mpigd.tables import print_uncut, show_data, show_explanation, show_model, show_scores, show_trials
 from mpigd.train import Fit
+from mpigd.tune import Tuned
 from mpigd.verify import Verification
 
 LINE_EVERY = 1.0  # seconds between lines of progress where they can't be drawn in place
@@ -100,6 +101,10 @@ class Console:
             self._show_fit(outcome)
         elif isinstance(outcome, Planned):
             self._show_plan(outcome)
+        elif isinstance(outcome, Tuned):
+            show_trials(self._out, outcome)
+            if outcome.fit:
+                self._show_fit(outcome.fit)
         elif isinstance(outcome, Verification):
             self._show_verification(outcome)
         elif isinstance(outcome, Explanation):

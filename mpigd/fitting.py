@@ -91,7 +91,8 @@ class Fitting:
     """What moves a fit on: an objective, a solver, and when to stop. Every move is a collective.
 
     seed : of the part of the blocks that it begins on, where it may.  path : how many strengths of the penalty.
-    theta : where to begin instead of at the null model, if that is better.
+    theta : where to begin instead of at the null model, if that is better.  first : the state of the null model, if it
+    is known; then the fit begins at theta whether that is better or not.
     early, held : when rows to validate end the fit, and those of this rank.
     """
 
@@ -105,8 +106,9 @@ class Fitting:
         theta: np.ndarray | None = None,
         early: EarlyStopping | None = None,
         held: Slice | None = None,
+        first: State | None = None,
     ) -> None:
-        self._early, self._held = early, held
+        self._early, self._held, self._first = early, held, first
         self.objective, self.solver, self.stopping = objective, solver, stopping
         self._seed, self._path, self._theta = seed, path, theta
         self._some: dict[int, Objective] = {}  # by index of strength
@@ -118,7 +120,9 @@ class Fitting:
     def begin(self) -> Progress:
         """The first progress."""
         objective, solver = self.objective, self.solver
-        if self._theta is not None:
+        if self._theta is not None and self._first is not None:
+            first, state = self._first, solver.init(objective, self._theta)
+        elif self._theta is not None:
             first, state = begin_at(solver, objective, self._theta)
         else:
             first, state = begin_fit(solver, objective, self._seed)

@@ -119,7 +119,8 @@ class Keeper:
                 else:
                     self._directory.create(config, ranks)
                 note("directory", self.path)
-                if ranks > 1 and not self._comm.survives and self._options.on_failure == "continue":
+                ends = not self._comm.survives and self._options.on_failure == "continue"
+                if ranks > 1 and ends and not self._options.quiet:
                     complain(ENDS)
         self._created, self._last = True, time.monotonic()
 

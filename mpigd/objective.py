@@ -488,7 +488,7 @@ class Objective:
         passes = 0
         if not self._bounds:
             *bounds, passes = self._largest()
-            self._bounds.extend(bounds)
+            self._bounds[:] = bounds  # others that share them may have found them meanwhile
         curvature, penalty = self._loss.curvature(*self._parameters), float(self.penalty.l2.max(initial=0.0))
         full, row = (curvature * bound + penalty for bound in self._bounds)
         return Smoothness(full, row, passes)

@@ -16,9 +16,9 @@ from mpigd.dataset import Dataset, read, take_over
 from mpigd.errors import DataError, UsageError
 from mpigd.model import Model
 from mpigd.objective import Objective, cost_of, outputs_of
-from mpigd.options import RUNNING, Train, parse_bytes, parse_class_weight
-from mpigd.penalties import penalty
-from mpigd.scaling import measure
+from mpigd.options import RUNNING, Train, Tune, parse_bytes, parse_class_weight
+from mpigd.penalties import Penalty, penalty
+from mpigd.scaling import Scaling, measure
 from mpigd.solvers import BY_ROWS, COMPRESSIBLE, KINKS, ONE_OUTPUT, RATED, SEARCHED, SOLVERS, choose, share_for_metric
 from mpigd.solvers.base import Solver
 from mpigd.splits import Split, by_dataset, by_file, by_share, check_roles
@@ -97,7 +97,10 @@ def _files(options: Train) -> list[list[Path]]:
 
 def names_of(options: Train) -> Names:
     """Names of the datasets."""
-    return Names(x=options.x, y=options.y, group=options.group, split=options.split)
+    of_rows: tuple[str, ...] = () if options.split is None else (options.split,)
+    if isinstance(options, Tune) and options.fold_by is not None:
+        of_rows += (options.fold_by,)
+    return Names(x=options.x, y=options.y, group=options.group, of_rows=of_rows)
 
 
 def _how(options: Train) -> dict[str, Any]:
@@ -121,16 +124,22 @@ def options_of(model: Model, path: Path, data: Sequence[Path]) -> Train:
         raise DataError(f"{path}: fitted with options that this version does not know: {error}") from None
 
 
+def penalty_of(data: Dataset, options: Train, scaling: Scaling) -> Penalty:
+    """The penalty that the options ask for, of theta of columns that are scaled so."""
+    outputs = outputs_of(data, kernels.LOSSES[options.loss])
+    how = (scaling.scale, outputs, options.intercept, options.bounds, data.header.group)
+    return penalty(options.l2, options.l1, *how)
+
+
 def make_objective(comm: Comm, data: Dataset, options: Train) -> Objective:
     """The objective that the options ask for. A collective."""
     scaling = measure(comm, data, centre=options.intercept, standardize=options.standardize)
-    outputs = outputs_of(data, kernels.LOSSES[options.loss])
     return Objective(
         comm,
         data,
         kernels.LOSSES[options.loss],
         scaling,
-        penalty(options.l2, options.l1, scaling.scale, outputs, options.intercept, options.bounds, data.header.group),
+        penalty_of(data, options, scaling),
         options.intercept,
         options.average,
         loss_parameter=loss_parameter(options),

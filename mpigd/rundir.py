@@ -20,7 +20,7 @@ from mpigd.model import Model
 from mpigd.modelfile import MODEL
 
 HISTORY, CONFIG, EVENTS, STATUS = "history.jsonl", "config.toml", "events.jsonl", "STATUS"
-TIMES, CURVES, REPORT = "times.json", "curves.json", "report.html"
+TIMES, CURVES, REPORT, TUNING = "times.json", "curves.json", "report.html", "tuning.json"
 RUNNING, DONE, STOPPED, FAILED = "running", "done", "stopped", "failed"
 
 
@@ -59,7 +59,7 @@ class RunDirectory:
         """Make the directory with its config.toml; files of an earlier run in it are removed."""
         with reported(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in (MODEL, HISTORY, EVENTS, TIMES, CURVES, REPORT):
+            for name in (MODEL, HISTORY, EVENTS, TIMES, CURVES, REPORT, TUNING):
                 (self.path / name).unlink(missing_ok=True)
             checkpoint.thin_out(self.path, 0)
         self.begin(config, ranks)

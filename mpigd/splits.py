@@ -6,7 +6,7 @@ ranks. Every block gives its even part, and of every class where that is asked f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -77,14 +77,25 @@ def by_file(data: Dataset, counts: Sequence[int]) -> np.ndarray:
 
 def by_dataset(comm: Comm, data: Dataset, name: str) -> np.ndarray:
     """Roles that a dataset (n,) gives: 0 to train, 1 to validate, 2 to test. A collective."""
+
+    def bad(values: np.ndarray) -> np.ndarray:
+        return np.logical_not(np.isin(values, (TRAIN, VALIDATION, TEST)))
+
+    return numbers_of(comm, data, name, bad, "is not 0 (train), 1 (validation) or 2 (test)").astype(np.int8)
+
+
+def numbers_of(comm: Comm, data: Dataset, name: str, bad: Callable[[np.ndarray], np.ndarray], what: str) -> np.ndarray:
+    """A dataset (n,) beside X, of the rows that are here, (rows,) float64. A collective.
+
+    bad : which of some values (m, 1) can't be; what : is then said of the first one, in a DataError on all ranks.
+    """
     with comm.agreement(), Reader(data.header) as reader:
-        roles = []
+        found = []
         for start, stop in data.runs:
             values = reader.rows(name, start, stop, np.float64).reshape(stop - start, -1)
-            bad: np.ndarray = np.logical_not(np.isin(values, (TRAIN, VALIDATION, TEST)))
-            refuse(bad, data.header, name, start, "is not 0 (train), 1 (validation) or 2 (test)")
-            roles.append(values[:, 0].astype(np.int8))
-    return np.concatenate(roles)
+            refuse(bad(values), data.header, name, start, what)
+            found.append(values[:, 0])
+    return np.concatenate(found)
 
 
 def by_share(

@@ -53,7 +53,7 @@ class Names:
     sample_weight: str = "sample_weight"
     offset: str = "offset"
     group: str | None = None
-    split: str | None = None
+    of_rows: tuple[str, ...] = ()  # a number for each row, whatever it says
 
 
 NAMES = Names()
@@ -173,8 +173,7 @@ def _read_one(path: Path, names: Names) -> Header:
             raise DataError(f"{path}: '{names.x}' has shape {(n, d)}: there is nothing to fit")
         optional = [name in file for name in (names.y, names.sample_weight, names.offset)]
         beside = dict(zip((names.y, names.sample_weight, names.offset), optional, strict=True))
-        if names.split is not None:
-            beside[names.split] = True
+        beside.update(dict.fromkeys(names.of_rows, True))
         for name, present in beside.items():
             if present:
                 shape = dataset_of(file, path, name).shape

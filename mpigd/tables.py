@@ -12,6 +12,7 @@ from rich.text import Text
 
 from mpigd.explain import Explanation
 from mpigd.inference import Inference, exponential
+from mpigd.tune import Tuned
 
 MOST_ROWS, MOST_OUTPUTS, MOST_TRIALS, WIDEST = 20, 5, 30, 120
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -202,6 +203,23 @@ def show_scores(out: Console, values: dict[str, Any]) -> None:
         columns = ("mean probability", "share that is", "weight of rows")
         rows = [[f"{probability:.4f}", f"{share:.4f}", f"{weight:,.6g}"] for probability, share, weight in parts]
         _titled(out, f"Rows by their probability of class {labels[1]}", columns, rows)
+
+
+def show_trials(out: Console, found: Tuned) -> None:
+    """Print the candidates that `tune` has tried, or the best of many."""
+    shown = sorted({*found.best_first()[:MOST_TRIALS], found.best, found.chosen})
+    names = list(found.trials[0].values)
+    rows = []
+    for place in shown:
+        trial = found.trials[place]
+        said = [word for word, at in (("best", found.best), ("chosen", found.chosen)) if at == place]
+        values = [f"{value:g}" if isinstance(value, float) else str(value) for value in trial.values.values()]
+        numbers = [f"{trial.mean:.6g}", f"{trial.standard_error:.2g}", f"{trial.passes:.4g}"]
+        rows.append([*values, *numbers, ", ".join(said) or trial.note])
+    few = "" if len(shown) == len(found.trials) else f", the best {len(shown)} of {len(found.trials)}"
+    title = f"Candidates, by their mean {found.score} on {found.folds} folds{few}"
+    _titled(out, title, (*names, "mean", "std. error", "passes", ""), rows)
+    out.print(f"{found.seconds:.3f} s of reading and searching", soft_wrap=True)
 
 
 def show_explanation(out: Console, found: Explanation) -> None:

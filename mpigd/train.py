@@ -16,7 +16,7 @@ from mpigd.comm import Comm, Member
 from mpigd.curves import curves
 from mpigd.dataset import Dataset
 from mpigd.errors import DataError, LostError, MpigdError, RanksLostError, StoppedError, complain, same_everywhere
-from mpigd.fitting import Fitting, Progress, arrays_of
+from mpigd.fitting import Along, Fitting, Progress, arrays_of
 from mpigd.history import CONVERGED, EarlyStopping, Record, Stopping
 from mpigd.keeper import Keeper
 from mpigd.model import Model
@@ -101,8 +101,11 @@ class Fit:
         }
 
 
-def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
-    """Read, fit, write the run directory; go on where ranks die. Observers are called on rank 0."""
+def run(comm: Comm, options: Train, observers: Sequence[Observer] = (), split: Split | None = None) -> Fit:
+    """Read, fit, write the run directory; go on where ranks die. Observers are called on rank 0.
+
+    split : the rows that the options ask for, where they have been read.
+    """
     begin = time.perf_counter()
     with comm.agreement():
         check_loss(options)
@@ -112,7 +115,7 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
     path = comm.share(options.run_dir or RunDirectory.usual("train"))
     keeper = Keeper(comm, options, path)
     keeper.look()
-    training = Training(comm, options, observers, begin, keeper)
+    training = Training(comm, options, observers, begin, keeper, split)
     with Watch(comm, path, options.stall_timeout, keeper.goes_on, lambda: keeper.save_now(training)) as watch:
         watch.deadline = keeper.deadline
         try:
@@ -124,14 +127,14 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = ()) -> Fit:
 
 def fit_into(comm: Comm, data: Dataset, options: Train, path: Path, observers: Sequence[Observer] = ()) -> Fit:
     """Fit a slice that has been read and write the run directory. A collective."""
-    return Training(comm, options, observers, None, Keeper(comm, options, path), data).go_on()
+    return Training(comm, options, observers, None, Keeper(comm, options, path), Split(data)).go_on()
 
 
 def fit(
     comm: Comm, data: Dataset, options: Train, observers: Sequence[Observer] = (), begin: float | None = None
 ) -> Fit:
     """Fit a slice that has been read. A collective; writes nothing. begin : perf_counter() at the job's start."""
-    return Training(comm, options, observers, begin, None, data).go_on()
+    return Training(comm, options, observers, begin, None, Split(data)).go_on()
 
 
 class Training:
@@ -148,12 +151,12 @@ class Training:
         observers: Sequence[Observer],
         begin: float | None,
         keeper: Keeper | None,
-        data: Dataset | None = None,
+        split: Split | None = None,
     ) -> None:
         self.comm, self.options, self.keeper = comm, options, keeper
         self._observers = observers
         self._begin, self._seconds_before = begin, comm.seconds
-        self.split = None if data is None else Split(data)
+        self.split = split
         self.fingerprint = ""
         self.fitting: Fitting | None = None
         self.solver = self.why = ""
@@ -326,19 +329,7 @@ class Training:
         comm, options, at, objective = self.comm, self.options, self.at, self.fitting.objective
         data, state, measured = self.split.train, self.at.outcome, self._times()
         self._find_slow()
-        coef, intercept = objective.coefficients(state.theta)
-        loss, scaling = kernels.LOSSES[options.loss], objective.scaling
-        several = loss.target == "classes" or coef.shape[1] > 1
-        model = Model(
-            coef=coef if several else coef[:, 0],
-            intercept=intercept if several else intercept[0],
-            loss=loss,
-            feature_names=data.header.feature_names,
-            classes=data.classes,
-            config=options.to_dict(),
-            fit={"theta": state.theta, "gradient": state.gradient, "mean": scaling.mean, "scale": scaling.scale},
-            path=arrays_of(at.along, several),
-        )
+        model = model_at(objective, data, options, state, at.along)
         of_ranks = comm.each(np.array(list(measured.values()))).T
         times = dict(zip(measured, of_ranks.max(axis=1).tolist(), strict=True))
         fitted = Fit(
@@ -371,6 +362,23 @@ class Training:
                 beside[CURVES] = {"on": on, **curves(comm, model, Answered.of(comm, model, rows))}
             self.keeper.complete(model, self.records, beside)
         return fitted
+
+
+def model_at(objective: Objective, data: Dataset, options: Train, state: State, along: Sequence[Along] = ()) -> Model:
+    """The model of a state of a fit, and of those along a path of penalties."""
+    coef, intercept = objective.coefficients(state.theta)
+    loss, scaling = kernels.LOSSES[options.loss], objective.scaling
+    several = loss.target == "classes" or coef.shape[1] > 1
+    return Model(
+        coef=coef if several else coef[:, 0],
+        intercept=intercept if several else intercept[0],
+        loss=loss,
+        feature_names=data.header.feature_names,
+        classes=data.classes,
+        config=options.to_dict(),
+        fit={"theta": state.theta, "gradient": state.gradient, "mean": scaling.mean, "scale": scaling.scale},
+        path=arrays_of(along, several),
+    )
 
 
 def note_cores(threads: int) -> None:

@@ -11,8 +11,9 @@ from mpigd.options.explain import Explain
 from mpigd.options.fit import RUNNING, Plan, Train
 from mpigd.options.generate import Generate
 from mpigd.options.models import Demo, Evaluate, Inspect, Predict, Report, Verify
+from mpigd.options.tune import Tune
 
-Options = Train | Plan | Predict | Evaluate | Verify | Explain | Inspect | Report | Generate | Convert | Demo
+Options = Train | Tune | Plan | Predict | Evaluate | Verify | Explain | Inspect | Report | Generate | Convert | Demo
 
 __all__ = [
     "RUNNING",
@@ -28,6 +29,7 @@ __all__ = [
     "Predict",
     "Report",
     "Train",
+    "Tune",
     "Verify",
     "parse_bytes",
     "parse_class_weight",

@@ -34,17 +34,20 @@ class LimitedMemoryBFGS(FirstOrder):
     step of Newton's method would (R. Byrd, G. Chin, W. Neveitt, J. Nocedal, "On the use of stochastic Hessian
     information in optimization methods for machine learning", SIAM J. Optim. 21, 2011, section 4). With one_in = 0 it
     is an estimate of the diagonal from the columns' mean squares, so that their units do not matter.
+
+    metric : one to begin with, where it is known.
     """
 
     pairs: int = 10
     one_in: int = 0
     seed: int = 0
+    metric: Factor | None = None
 
     def init(self, objective: Function, theta: np.ndarray) -> PairsState:
         """The state at theta, one pass."""
         value, gradient = objective.value_and_gradient(theta)
-        none, metric, passes = np.zeros((0, theta.size)), None, 1.0
-        if self.one_in:
+        none, metric, passes = np.zeros((0, theta.size)), self.metric, 1.0
+        if self.one_in and metric is None:
             matrix, more = objective.metric(theta, self.one_in, self.seed)
             metric, passes = factor(matrix), passes + more
         return PairsState(theta, value, gradient, 0, passes, 1.0, steps=none, changes=none, metric=metric)

@@ -1,0 +1,361 @@
+"""The job `tune`: options of a fit chosen by cross-validation, many fits in each read of the rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mpigd_kernels.factor import factor
+
+from mpigd.comm import Comm
+from mpigd.dataset import Dataset
+from mpigd.errors import DataError, DivergenceError, StoppedError, UsageError, same_everywhere
+from mpigd.files import reported, written_whole
+from mpigd.fitting import Fitting, Progress
+from mpigd.folds import Folds, folds_of
+from mpigd.history import Stopping
+from mpigd.lockstep import Lockstep
+from mpigd.objective import Objective
+from mpigd.options import Train, Tune
+from mpigd.options.tune import Value
+from mpigd.predict import score
+from mpigd.problem import check_loss, check_solver, make_objective, make_solver, penalty_of, read_split
+from mpigd.rundir import TUNING, RunDirectory
+from mpigd.search import PENALTIES, Trial, best_of, candidates_of, chosen_of, rank, rungs_of, those_that_go_on
+from mpigd.solvers import ON_A_PART, LimitedMemoryBFGS, State
+from mpigd.solvers.base import Solver
+from mpigd.splits import TRAIN, Split
+from mpigd.train import Fit, model_at
+from mpigd.train import run as train
+from mpigd.watch import why
+
+ALL = -1  # instead of the number of a fold: all rows to train
+# Bytes that Hessians of candidates may take while their fits on all rows go before those on folds.
+HESSIANS = 1 << 28
+# What an objective depends on beside its rows and its penalty.
+OF_OBJECTIVE = (
+    *("loss", "loss_parameter", "smoothing", "intercept", "standardize", "average", "reduce", "top_share"),
+    *("arithmetic",),
+)
+# Solvers whose fits on folds begin where that on all rows has ended. What they end at does not depend on that.
+CONVERGENT = ("newton", "newton-cg", "lbfgs", "prox-newton", "nesterov")
+BY_HESSIAN = ("newton", "prox-newton")  # one fit at a time gains more from where the last one ended than from company
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came of a search; the same on all ranks.
+
+    trials : in the order in which candidates are tried.  best, chosen : places of them.
+    fit : on all rows to train with what was chosen; None where that was not asked for.
+    """
+
+    trials: tuple[Trial, ...]
+    best: int
+    chosen: int
+    score: str
+    rule: str
+    folds: int
+    seconds: float
+    run_dir: str
+    fit: Fit | None = None
+
+    def best_first(self) -> list[int]:
+        """Places of trials, those that were given up last."""
+        return sorted(
+            range(len(self.trials)),
+            key=lambda place: (self.trials[place].note != "", rank(self.trials[place], self.score)),
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "score": self.score,
+            "rule": self.rule,
+            "folds": self.folds,
+            "best": self.best,
+            "chosen": self.chosen,
+            "trials": [trial.summary() for trial in self.trials],
+            "search_seconds": self.seconds,
+            "run_dir": self.run_dir,
+            **({"fit": self.fit.summary()} if self.fit else {}),
+        }
+
+
+def run(comm: Comm, options: Tune, observers: Sequence[Any] = ()) -> Tuned:
+    """Read, try all candidates on all folds, fit with the one that is chosen, write the run directory."""
+    begin = time.perf_counter()
+    candidates: list[dict[str, Value]] = []
+    with comm.agreement():
+        if options.rank_groups > comm.size:
+            raise UsageError(f"--rank-groups {options.rank_groups}: there are {comm.size} rank(s)")
+        if comm.rank == 0:
+            candidates = candidates_of(options)
+            for candidate in map(options.with_values, candidates):
+                check_loss(candidate)
+                check_solver(candidate)
+    path = comm.share(options.run_dir or RunDirectory.usual("tune"))
+    with comm.agreement():
+        if comm.rank == 0:
+            RunDirectory(path).check()
+    candidates = comm.share(candidates)
+    split = None
+    if options.rank_groups == 1:
+        split = read_split(comm, options)
+        trials = _Search(comm, options, split, observers).trials(candidates)
+    else:
+        trials = _in_groups(comm, options, candidates, observers)
+    best = best_of(trials, options.score)
+    if best is None:
+        raise same_everywhere(DataError(f"no candidate came to an end: {trials[0].note or 'scores are no numbers'}"))
+    chosen = chosen_of(trials, best, options.score, options.rule)
+    seconds = time.perf_counter() - begin
+    folds = len(trials[best].scores)
+    tuned = Tuned(tuple(trials), best, chosen, options.score, options.rule, folds, seconds, str(path))
+    if options.refit:
+        final = replace(options.with_values(trials[chosen].values), run_dir=path)
+        tuned = replace(tuned, fit=train(comm, final, observers, split))
+    _write(comm, tuned, path)
+    return tuned
+
+
+def _write(comm: Comm, tuned: Tuned, path: Path) -> None:
+    """Write tuning.json. A collective."""
+    with comm.agreement():
+        if comm.rank == 0:
+            found = {key: value for key, value in tuned.summary().items() if key != "fit"}
+            with reported(path / TUNING):
+                path.mkdir(parents=True, exist_ok=True)
+                with written_whole(path / TUNING) as temporary:
+                    temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _in_groups(comm: Comm, options: Tune, candidates: list[dict[str, Value]], observers: Sequence[Any]) -> list[Trial]:
+    """Trials of all candidates, of which each group of ranks makes some. A collective."""
+    groups = min(options.rank_groups, len(candidates))
+    ends = [len(candidates) * k // groups for k in range(groups + 1)]
+    with comm.agreement():
+        if options.search == "halving":
+            raise UsageError("--rank-groups: --search halving compares all candidates, and groups try a part of them")
+    with comm.agreement(), comm.divided(groups) as (some, k):
+        split = read_split(some, options)
+        mine = _Search(some, options, split, observers if k == 0 else ()).trials(candidates[ends[k] : ends[k + 1]])
+        first = some.rank == 0
+    every = dict(comm.gather((k, mine) if first else (ALL, [])))
+    return [trial for k in range(groups) for trial in every[k]]
+
+
+class _Search:
+    """Fits of candidates on folds, in lockstep."""
+
+    def __init__(self, comm: Comm, options: Tune, split: Split, observers: Sequence[Any]) -> None:
+        self._comm, self._options, self._observers = comm, options, observers
+        rows = split.part(TRAIN)
+        self._folds: Folds = folds_of(comm, rows, options)
+        self._lockstep = Lockstep(comm, split.data)
+        joint, numbers = self._lockstep.joint, range(self._folds.count)
+        self._train: dict[int, Dataset] = {ALL: joint(split.train)}
+        self._train |= {k: joint(split.train.weighted(self._folds.train(k))) for k in numbers}
+        # Balanced classes are for training: rows held out weigh what they weigh.
+        self._held_out = {k: joint(rows.weighted(self._folds.held_out(k))) for k in numbers}
+        self._objectives: dict[tuple[Any, ...], tuple[Objective, State]] = {}
+        self._done, self._total = 0, 1
+
+    def trials(self, candidates: list[dict[str, Value]]) -> list[Trial]:
+        """What comes of candidates. A collective."""
+        options = self._options
+        fits = [options.with_values(values) for values in candidates]
+        self._total = len(fits)
+        name = self._solver(fits[0])[1]
+        penalties_alone = all(key in PENALTIES for values in candidates for key in values)
+        with np.errstate(over="ignore", invalid="ignore"):  # what divergence looks like
+            self._prepare(fits)
+            if options.search == "halving":
+                return self._halving(candidates, fits)
+            if penalties_alone and name in CONVERGENT:
+                return self._along_penalties(candidates, fits, name)
+            return self._all_at_once(candidates, fits)
+
+    def _prepare(self, fits: Sequence[Train]) -> None:
+        """Objectives of all folds, which candidates share."""
+        work: dict[tuple[Any, ...], Callable[[], None]] = {}
+        for chosen in fits:
+            for k in self._train:
+                work.setdefault(_key(k, chosen), partial(self._make_objective, k, chosen))
+        self._lockstep.run(list(work.values()))
+
+    def _make_objective(self, k: int, chosen: Train) -> None:
+        objective = make_objective(self._lockstep.comm, self._train[k], chosen)
+        theta = objective.null_theta  # found once, and known to those that are made of this one
+        value, gradient = objective.value_and_gradient(theta)
+        self._objectives[_key(k, chosen)] = objective, State(theta, value, gradient, 0, 0.0, 1.0)
+
+    def _objective(self, k: int, chosen: Train) -> tuple[Objective, State]:
+        """The objective of a fold with a candidate's penalty, and the state of its null model."""
+        objective, first = self._objectives[_key(k, chosen)]
+        return objective.with_penalty(penalty_of(self._train[k], chosen, objective.scaling)), first
+
+    def _solver(self, chosen: Train) -> tuple[Solver, str]:
+        with self._comm.agreement():
+            solver, name, _ = make_solver(chosen, self._train[ALL])
+        return solver, name
+
+    def _fitting(self, k: int, chosen: Train, solver: Solver | None = None, start: np.ndarray | None = None) -> Fitting:
+        """A fit of a candidate to a fold, or to all rows. start : where it begins, instead of at the null model."""
+        objective, first = self._objective(k, chosen)
+        own, name = self._solver(chosen)
+        stopping = Stopping(chosen.tol, chosen.tol_objective, chosen.max_passes, objective.null.rounding)
+        seed = chosen.seed if name in ON_A_PART else None
+        smooth = first if objective.penalty.is_smooth else None
+        return Fitting(objective, solver or own, stopping, seed, theta=start, first=smooth)
+
+    def _score(self, k: int, fitting: Fitting, at: Progress, chosen: Train) -> float:
+        """Of a fold, on the rows held out."""
+        held, state = self._held_out[k], at.outcome
+        if self._options.score == "loss":
+            return fitting.objective.loss_on(held.slice, state.theta)
+        model = model_at(fitting.objective, held, chosen, state)
+        found = score(self._lockstep.comm, model, held)
+        numbers = {name: value for name, value in found.items() if isinstance(value, float)}
+        if self._options.score not in numbers:
+            known = ", ".join(["loss", *numbers])
+            raise same_everywhere(UsageError(f"--score {self._options.score}: expected one of {known}"))
+        return numbers[self._options.score]
+
+    def _along_penalties(self, candidates: list[dict[str, Value]], fits: list[Train], name: str) -> list[Trial]:
+        """Fits to all rows first, each from where the one before has ended; those to folds begin where they end.
+
+        A fold's minimum is near that of all rows, whose Hessian is a metric in which a few steps lead there. Each of
+        them takes a gradient alone, of all candidates in one read.
+        """
+        p = self._objective(ALL, fits[0])[0].shape[0]
+        alone = name in BY_HESSIAN and not self._comm_reads_anew
+        size = max(HESSIANS // (8 * p * p), 1) if name in ("newton", "lbfgs", "prox-newton") else len(fits)
+        trials: list[Trial] = []
+        start: np.ndarray | None = None
+        for first in range(0, len(fits), size):
+            some = fits[first : first + size]
+            begun: list[State] = []
+            if alone:
+                for chosen in some:
+                    begun += self._lockstep.run([partial(self._on_all_rows, chosen, start)])
+                    start = begun[-1].theta
+            else:
+                begun = self._lockstep.run([partial(self._on_all_rows, chosen, start) for chosen in some])
+            work = [
+                partial(self._on_fold, k, chosen, state)
+                for chosen, state in zip(some, begun, strict=True)
+                for k in range(self._folds.count)
+            ]
+            trials += self._gathered(candidates[first : first + size], self._lockstep.run(work))
+            self._tell(len(some))
+        return trials
+
+    @property
+    def _comm_reads_anew(self) -> bool:
+        """Whether rows are read from files for every pass, which is then what counts."""
+        return self._options.memory is not None
+
+    def _on_all_rows(self, chosen: Train, start: np.ndarray | None) -> State:
+        """Where the fit of a candidate to all rows ends."""
+        fitting = self._fitting(ALL, chosen, start=start)
+        return self._moved(fitting, fitting.begin()).state
+
+    def _on_fold(self, k: int, chosen: Train, whole: State) -> tuple[float, float, str]:
+        """The score of a fold, the passes of its fit, and what went wrong. whole : the state of that to all rows."""
+        objective, other = self._objective(k, chosen)[0], self._objective(ALL, chosen)[0]
+        start = objective.scaling.from_coefficients(*other.coefficients(whole.theta), chosen.intercept)
+        solver: Any = None
+        hessian, metric = getattr(whole, "hessian", None), getattr(whole, "metric", None)
+        if objective.penalty.is_smooth and hessian is not None and len(hessian):
+            solver = LimitedMemoryBFGS(metric=factor(hessian))
+        elif objective.penalty.is_smooth and metric is not None:
+            solver = LimitedMemoryBFGS(metric=metric)
+        return self._tried(k, chosen, self._fitting(k, chosen, solver, start))
+
+    def _tried(self, k: int, chosen: Train, fitting: Fitting) -> tuple[float, float, str]:
+        try:
+            at = self._moved(fitting, fitting.begin())
+        except DivergenceError as error:
+            return np.nan, 0.0, f"fold {k}: {error}"
+        return self._score(k, fitting, at, chosen), at.overall.passes, ""
+
+    def _moved(self, fitting: Fitting, at: Progress, passes: float = np.inf) -> Progress:
+        """As far as it comes with so many passes."""
+        while not at.ended and at.overall.passes < passes:
+            if self._comm.heard:
+                message = f"stopped amid a search, of which nothing is kept: {why(self._comm.heard)}"
+                raise same_everywhere(StoppedError(message))
+            at = fitting.move(at)
+        return at
+
+    def _all_at_once(self, candidates: list[dict[str, Value]], fits: list[Train]) -> list[Trial]:
+        """Fits of all candidates to all folds, each by itself from the null model."""
+
+        def one(k: int, chosen: Train) -> tuple[float, float, str]:
+            return self._tried(k, chosen, self._fitting(k, chosen))
+
+        found = self._lockstep.run([partial(one, k, chosen) for chosen in fits for k in range(self._folds.count)])
+        self._tell(len(fits))
+        return self._gathered(candidates, found)
+
+    def _halving(self, candidates: list[dict[str, Value]], fits: list[Train]) -> list[Trial]:
+        """All candidates with few passes; of those that are left ever fewer with ever more."""
+        folds = range(self._folds.count)
+        reached: dict[tuple[int, int], tuple[Fitting, Progress]] = {}
+        trials = [Trial(values) for values in candidates]
+        left = list(range(len(fits)))
+
+        def on(c: int, k: int, passes: float) -> tuple[float, float, str]:
+            try:
+                if (c, k) not in reached:
+                    fitting = self._fitting(k, fits[c])
+                    reached[c, k] = fitting, fitting.begin()
+                fitting, at = reached[c, k]
+                reached[c, k] = fitting, self._moved(fitting, at, passes)
+            except DivergenceError as error:
+                return np.nan, 0.0, f"fold {k}: {error}"
+            fitting, at = reached[c, k]
+            return self._score(k, fitting, at, fits[c]), at.overall.passes, ""
+
+        rungs = rungs_of(len(fits), max(chosen.max_passes for chosen in fits), "halving")
+        for number, passes in enumerate(rungs):
+            found = self._lockstep.run([partial(on, c, k, passes) for c in left for k in folds])
+            some = self._gathered([candidates[c] for c in left], found)
+            for c, trial in zip(left, some, strict=True):
+                trials[c] = trial
+            if number + 1 < len(rungs):
+                goes_on = {left[place] for place in those_that_go_on(some, self._options.score)}
+                for c in set(left) - goes_on:
+                    trials[c] = replace(trials[c], note=trials[c].note or f"left out after {passes:g} passes")
+                    for k in folds:
+                        reached.pop((c, k), None)
+                self._tell(len(left) - len(goes_on))
+                left = sorted(goes_on)
+        self._tell(len(left))
+        return trials
+
+    def _gathered(self, candidates: list[dict[str, Value]], found: list[tuple[float, float, str]]) -> list[Trial]:
+        """Trials from what came of each fold in turn."""
+        count = self._folds.count
+        trials = []
+        for place, values in enumerate(candidates):
+            scores, passes, notes = zip(*found[place * count : (place + 1) * count], strict=True)
+            trials.append(Trial(values, scores, sum(passes) / count, next(filter(None, notes), "")))
+        return trials
+
+    def _tell(self, more: int) -> None:
+        self._done += more
+        said = f"{self._done} of {self._total} candidates on {self._folds.count} folds"
+        for observer in self._observers if self._comm.rank == 0 else ():
+            observer(said, self._done / self._total)
+
+
+def _key(k: int, chosen: Train) -> tuple[Any, ...]:
+    return k, *(getattr(chosen, name) for name in OF_OBJECTIVE)
