@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ SETTINGS = [
     LinearSVC(C=0.1, class_weight="balanced"),
     TweedieRegressor(power=1.5),
     SGDClassifier("squared_hinge", l1_ratio=0.1, max_iter=20),
-    SGDRegressor("huber", solver="adam", learning_rate=0.1, average=True),
+    SGDRegressor("huber", solver="adam", learning_rate=0.1, average=True, max_iter=30),
 ]
 
 
@@ -334,7 +335,8 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
         (TweedieRegressor(power=0.5), "power"),
         (SGDClassifier("hinge"), "expected one of log_loss"),
         (SGDRegressor(solver="lbfgs"), "expected one of sgd"),
-        (Ridge(options={"alpha": 1.0}), "alpha"),
+        (Ridge(options={"test_share": 0.5}), "no estimator has 'test_share'"),
+        (Ridge(options={"memory": "1GiB"}), "is of files"),
         (QuantileRegressor(1.5), "quantile|tau"),
     ],
 )
@@ -350,6 +352,18 @@ def test_what_has_not_converged_is_said() -> None:
         LogisticRegression(max_iter=2).fit(X, y)
     with pytest.warns(ConvergenceWarning, match="no bound"):
         LogisticRegression(C=np.inf).fit(np.arange(20.0)[:, None], np.arange(20) > 9)
+
+
+@pytest.mark.mpi
+@pytest.mark.skipif(MPI.COMM_WORLD.size > 4, reason="takes time, and shows no more")
+def test_the_page_runs_as_it_stands(
+    comm: Comm, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("page"))
+    page = (Path(__file__).parents[1] / "docs" / "estimators.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 6
+    exec("\n".join(blocks), {})
 
 
 def shared(estimator: Any, comm: Comm) -> Any:
@@ -428,6 +442,11 @@ def test_communicators_of_mpi4py_and_files(
         own.fit(str(path), y)
     with pytest.raises(ValueError, match="nowhere"):
         own.fit("nowhere.h5")
+    with pytest.raises(OSError, match="nowhere"):
+        own.save(shared_path / "nowhere" / "model.h5")
+    if comm.size > 1:
+        with pytest.raises(ValueError, match="path on some ranks"):
+            own.fit(*((path,) if comm.rank == 0 else (X, y)))
 
 
 @pytest.mark.mpi

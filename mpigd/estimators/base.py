@@ -33,7 +33,7 @@ from mpigd import train
 from mpigd.arrays import from_arrays
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset
-from mpigd.errors import DataError, DivergenceError, UsageError
+from mpigd.errors import DataError, DivergenceError, OutputError, UsageError
 from mpigd.estimators import saved
 from mpigd.model import Model
 from mpigd.options import Train
@@ -42,6 +42,12 @@ from mpigd.solvers import SOLVERS
 from mpigd.sums import sums
 
 Self = TypeVar("Self", bound="LinearEstimator")
+# Options of `mpigd train` that parameters do not stand for: those of every fit, and of rows that are read.
+OPTIONS = (
+    *("standardize", "lower", "upper", "tol_objective", "threads", "arithmetic", "average", "reduce", "top_share"),
+    *("warmup", "batch_growth", "accumulate", "nesterov_momentum", "local_steps"),
+)
+OF_FILES = ("x", "y", "group", "memory", "scratch")
 FLOATS = (np.float64, np.float32)  # of X; what is neither becomes the first
 
 
@@ -101,6 +107,9 @@ class LinearEstimator(BaseEstimator):
         self._number("tol")
         if self.solver not in self.SOLVERS:
             raise ValueError(f"solver={self.solver!r}: expected one of {', '.join(self.SOLVERS)}")
+        unknown = [name for name in self.options or {} if name not in (*OPTIONS, *OF_FILES)]
+        if unknown:
+            raise ValueError(f"options: no estimator has {unknown[0]!r}; expected some of {', '.join(OPTIONS)}")
 
     def _number(self, name: str, low: float = 0.0, high: float = np.inf) -> float:
         """A parameter that has to be a number from low to high."""
@@ -145,7 +154,7 @@ class LinearEstimator(BaseEstimator):
 
     def _fit_rows(self, comm: Comm, data: Dataset, outputs: int, weight: float) -> None:
         """Fit what all ranks have; warn where that has not come to its end. A collective."""
-        with as_value_errors():
+        with as_builtin_errors():
             options = self._options(outputs, weight, **self._more(comm, data))
             fits = [train.fit(comm, part, options) for part in self._parts(data, options)]
         if any(fitted.reason == "passes" for fitted in fits):
@@ -192,12 +201,13 @@ class LinearEstimator(BaseEstimator):
         comm = communicator(self.comm)
         with same_error(comm):
             if comm.rank == 0:
-                saved.write(self, self.model_, Path(path))
+                with as_builtin_errors():
+                    saved.write(self, self.model_, Path(path))
 
     @classmethod
     def load(cls: type[Self], path: str | PathLike[str]) -> Self:
         """Read what `save` wrote. Not a collective: `comm` is None. ValueError where it is something else."""
-        with as_value_errors():
+        with as_builtin_errors():
             return saved.read(cls, Path(path))
 
     def _restore(self, model: Model, attributes: dict[str, Any]) -> None:
@@ -243,16 +253,17 @@ class Regressor(RegressorMixin, LinearEstimator):
 
     def _rows(self, comm: Comm, X: Any, y: Any, sample_weight: Any, first: bool = True) -> Dataset:
         """The rows that all ranks fit to; the `first` that this estimator sees, or more of them. A collective."""
-        with as_value_errors():
+        with as_builtin_errors():
             options = self._options(1)
-        if is_path(X):
+        if are_paths(comm, X):
             data = from_file(comm, options, X, y, sample_weight)
             self._keep_names(data.header.feature_names)
             return data
+        check_in_memory(self.options)
         with same_error(comm):
             X, y = self._validated(comm, X, y, reset=first, y_numeric=True, multi_output=self.several_outputs)
             weight = checked_weight(sample_weight, len(y))
-        with as_value_errors():
+        with as_builtin_errors():
             return from_arrays(
                 comm,
                 X,
@@ -290,10 +301,13 @@ def communicator(given: Any) -> Comm:
     return comm
 
 
-def is_path(X: Any) -> bool:
-    """Whether X names files rather than holding rows."""
+def are_paths(comm: Comm, X: Any) -> bool:
+    """Whether X names files rather than holding rows, on all ranks. A collective."""
     several = isinstance(X, (list, tuple)) and len(X) > 0
-    return isinstance(X, (str, PathLike)) or (several and all(isinstance(each, (str, PathLike)) for each in X))
+    own = isinstance(X, (str, PathLike)) or (several and all(isinstance(each, (str, PathLike)) for each in X))
+    if comm.size > 1 and len(set(comm.gather(own))) > 1:
+        raise ValueError("X is a path on some ranks and rows on others; pass the same kind on all")
+    return own
 
 
 def from_file(comm: Comm, options: Train, X: Any, y: Any, sample_weight: Any) -> Dataset:
@@ -301,8 +315,15 @@ def from_file(comm: Comm, options: Train, X: Any, y: Any, sample_weight: Any) ->
     if y is not None or sample_weight is not None:
         raise ValueError("y and sample_weight are read from the file where X is a path; leave them out")
     paths = X if isinstance(X, (list, tuple)) else [X]
-    with as_value_errors():
+    with as_builtin_errors():
         return read_data(comm, replace(options, data=tuple(map(Path, paths))))
+
+
+def check_in_memory(options: dict[str, Any] | None) -> None:
+    """Raise a ValueError for an option that is of files alone."""
+    for name in options or {}:
+        if name in OF_FILES:
+            raise ValueError(f"options: {name!r} is of files, but X holds rows; leave it out")
 
 
 def computing_of(options: Train) -> kernels.Computing:
@@ -345,26 +366,32 @@ def total_weight(comm: Comm, data: Dataset) -> float:
 
 @contextmanager
 def same_error(comm: Comm) -> Iterator[None]:
-    """Run a block that may fail on some ranks; all then raise the ValueError or TypeError of the lowest such rank.
+    """Run a block that may fail on some ranks; all then raise the error of the lowest such rank.
 
     Unlike `Comm.agreement` it passes on errors that are not mpigd's own.
     """
     error: Exception | None = None
     try:
         yield
-    except (ValueError, TypeError, OSError) as caught:
+    except Exception as caught:
+        if comm.size == 1:
+            raise
         error = caught
-    errors = comm.gather(None if error is None or comm.size == 1 else (type(error), str(error)))
-    if error is not None and all(each is None for each in errors[: comm.rank]):
+    kinds = (TypeError, OSError, ValueError)
+    kind = next((kind for kind in kinds if isinstance(error, kind)), RuntimeError)
+    errors = comm.gather(None if error is None else (kind, f"{error} (rank {comm.rank})"))
+    if error is not None and not any(errors[: comm.rank]):
         raise error
-    for kind, message in filter(None, errors):
-        raise kind(message)
+    for first, message in filter(None, errors):
+        raise first(message)
 
 
 @contextmanager
-def as_value_errors() -> Iterator[None]:
+def as_builtin_errors() -> Iterator[None]:
     """What users of scikit-learn expect instead of mpigd's errors, which all ranks raise together."""
     try:
         yield
     except (DataError, UsageError, DivergenceError) as error:
         raise ValueError(str(error)) from error
+    except OutputError as error:
+        raise OSError(str(error)) from error

@@ -17,12 +17,13 @@ from mpigd.comm import Comm
 from mpigd.dataset import Dataset, with_target
 from mpigd.estimators.base import (
     LinearEstimator,
-    as_value_errors,
+    are_paths,
+    as_builtin_errors,
+    check_in_memory,
     checked_weight,
     communicator,
     computing_of,
     from_file,
-    is_path,
     same_error,
     total_weight,
 )
@@ -82,13 +83,14 @@ class Classifier(ClassifierMixin, LinearEstimator):
         classes : all that there are; None for those of the rows.
         first : whether they are the first that this estimator sees.
         """
-        with as_value_errors():
+        with as_builtin_errors():
             options = self._options(2)
-        if is_path(X):
+        if are_paths(comm, X):
             data = from_file(comm, replace(options, loss="softmax", loss_parameter=None), X, y, sample_weight)
             self._keep_names(data.header.feature_names)
             self.classes_ = data.classes.astype(np.int64)
             return data
+        check_in_memory(self.options)
         with same_error(comm):
             X, y = self._validated(comm, X, y, reset=first)
             if len(y):
@@ -106,7 +108,7 @@ class Classifier(ClassifierMixin, LinearEstimator):
                     f"{type(self).__name__} needs samples of at least 2 classes in the data, but the data contains "
                     f"only one class: {self.classes_[0]!r}"
                 )
-        with as_value_errors():
+        with as_builtin_errors():
             data = from_arrays(
                 comm,
                 X,

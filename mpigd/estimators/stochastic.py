@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset
 from mpigd.errors import DivergenceError, same_everywhere
-from mpigd.estimators.base import LinearEstimator, Regressor, as_value_errors, communicator
+from mpigd.estimators.base import LinearEstimator, Regressor, as_builtin_errors, communicator
 from mpigd.estimators.classifier import Classifier
 from mpigd.model import Model
 from mpigd.options import Train
@@ -103,7 +103,7 @@ class Stochastic(LinearEstimator):
         """An epoch on some rows, from the coefficients so far. A collective."""
         width = outputs if outputs > 2 else 1
         more = {**self._more(comm, data), **({"schedule": "constant"} if self.schedule == "auto" else {})}
-        with as_value_errors():
+        with as_builtin_errors():
             options = self._options(outputs, **more)
         if self._begins():
             coef, intercept, before = np.zeros((data.header.d, width)), np.zeros(width), 0
@@ -111,7 +111,7 @@ class Stochastic(LinearEstimator):
             (coef, intercept), before = self.model_.columns(), self.n_iter_
         parts = self._parts(data, options)
         begins = [np.array_split(each, len(parts), axis=-1) for each in (coef, intercept)]
-        with as_value_errors():
+        with as_builtin_errors():
             ends = [epoch(comm, part, options, a, b, before) for part, a, b in zip(parts, *begins, strict=True)]
         coef, intercept = (np.concatenate(each, axis=-1) for each in zip(*ends, strict=True))
         model = Model(
