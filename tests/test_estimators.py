@@ -25,6 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.fixes import parse_version
 from test_arrays import CUTS, own_rows
 
 import mpigd.estimators
@@ -145,11 +146,13 @@ def test_several_outputs(own: Any, other: Any) -> None:
     assert own.predict(X).shape == Y.shape
 
 
+# Before 1.8 scikit-learn has to be told that there is a second penalty; since then it asks not to be.
+NETS = {"penalty": "elasticnet"} if parse_version(sklearn.__version__) < parse_version("1.8") else {}
 CLASSIFIERS = {
     "logistic": (LogisticRegression(), sklearn.linear_model.LogisticRegression(**TIGHT)),
     "logistic, balanced": (
         LogisticRegression(C=0.3, class_weight="balanced"),
-        sklearn.linear_model.LogisticRegression(C=0.3, class_weight="balanced", **TIGHT),
+        sklearn.linear_model.LogisticRegression(C=0.3, **TIGHT),
     ),
     "logistic, classes with weights": (
         LogisticRegression(class_weight={0: 2.0, 1: 0.5}),
@@ -157,7 +160,7 @@ CLASSIFIERS = {
     ),
     "logistic, elastic net": (
         LogisticRegression(C=0.2, l1_ratio=0.4),
-        sklearn.linear_model.LogisticRegression(C=0.2, l1_ratio=0.4, solver="saga", **TIGHT),
+        sklearn.linear_model.LogisticRegression(C=0.2, l1_ratio=0.4, solver="saga", **NETS, **TIGHT),
     ),
     # liblinear penalises the intercept.
     "support vectors": (
@@ -173,9 +176,12 @@ CLASSIFIERS = {
 def test_classifiers_have_the_coefficients_of_scikit_learn(name: str, classes: int, weighted: bool) -> None:
     own, other = (clone(each) for each in CLASSIFIERS[name])
     X, y, weight = labels(classes)
-    if classes == 2 and isinstance(other.get_params().get("class_weight"), dict):
-        other.set_params(class_weight={0: 2.0, 1: 0.5})
+    if classes == 2 and isinstance(own.class_weight, dict):
+        other.set_params(class_weight=own.class_weight)
     some = {"sample_weight": weight} if weighted else {}
+    if own.class_weight == "balanced":  # by weights, as in newer versions of scikit-learn; older ones count rows
+        shares = np.bincount(y, weight if weighted else None)
+        other.set_params(class_weight=dict(enumerate(np.sum(shares) / (classes * shares))))
     own.fit(X, y, **some)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of a tolerance that is rounding

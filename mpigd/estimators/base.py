@@ -157,14 +157,19 @@ class LinearEstimator(BaseEstimator):
         with as_builtin_errors():
             options = self._options(outputs, weight, **self._more(comm, data))
             fits = [train.fit(comm, part, options) for part in self._parts(data, options)]
-        if any(fitted.reason == "passes" for fitted in fits):
-            message = f"{type(self).__name__} has not converged in max_iter={self.max_iter}"
-            warnings.warn(f"{message}: raise max_iter or tol, or scale the columns", ConvergenceWarning, stacklevel=3)
-        if any(fitted.note for fitted in fits):
-            message = "columns tell the classes apart without error, so coefficients have no bound without a penalty"
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        if comm.rank == 0:  # one rank speaks for all
+            self._warn(fits)
         model = side_by_side([fitted.model for fitted in fits], data.classes)
         self._keep(model, max(self._steps(fitted.state) for fitted in fits), data.header.d)
+
+    def _warn(self, fits: Sequence[train.Fit]) -> None:
+        """Say where fits have not come to an end, or there is none."""
+        if any(fitted.reason == "passes" for fitted in fits):
+            message = f"{type(self).__name__} has not converged in max_iter={self.max_iter}"
+            warnings.warn(f"{message}: raise max_iter or tol, or scale the columns", ConvergenceWarning, stacklevel=4)
+        if any(fitted.note for fitted in fits):
+            message = "columns tell the classes apart without error, so coefficients have no bound without a penalty"
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
 
     def _keep(self, model: Model, steps: int, columns: int) -> None:
         """Attributes of what was fitted."""
