@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +27,8 @@ BESIDE = 3 * 8  # bytes of a row beside X: target, weight, offset
 class Batches:
     """Rows start … stop - 1, the slice of this rank: `rows` of them at a time, whole blocks, as slices in memory.
 
-    Going through them is not a collective, and bad input raises a DataError on this rank alone. The next batch is read
-    while one is used; the memory of a batch is used again two batches later.
+    The next batch is read while one is used; the memory of a batch is used again two batches later. Going through them
+    by `iter` is not a collective, and bad input raises a DataError on this rank alone.
     """
 
     reader: Reader
@@ -48,6 +48,10 @@ class Batches:
         """One without rows, of the kind and types of the batches."""
         return self._read(self.stop, self.stop).slice
 
+    def __len__(self) -> int:
+        """How many batches there are on this rank."""
+        return -(-(self.stop - self.start) // self.rows)
+
     def __iter__(self) -> Iterator[Dataset]:
         x = rows_of(self.reader)
 
@@ -55,7 +59,16 @@ class Batches:
             first = self.start + k * self.rows
             return self._read(first, min(first + self.rows, self.stop), x, slot=k % 2)
 
-        yield from ahead(load, -(-(self.stop - self.start) // self.rows))
+        yield from ahead(load, len(self))
+
+    def each(self, comm: Comm, use: Callable[[Dataset], None]) -> None:
+        """Call a function with every batch. A collective: what fails on one rank ends all a batch later."""
+        some = iter(self)
+        for _ in range(int(comm.max(np.array([len(self)]))[0])):
+            with comm.agreement():
+                batch = next(some, None)
+                if batch is not None:
+                    use(batch)
 
     def _read(self, start: int, stop: int, x: Rows | None = None, slot: int | None = None) -> Dataset:
         """Rows start … stop - 1; x is what reads X, and slot the memory for it, as for `Rows.fields`."""

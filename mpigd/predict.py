@@ -45,9 +45,12 @@ def predict(comm: Comm, options: Predict, observers: Sequence[Observer] = ()) ->
         prepare_for(comm, model, rows)
         meter = Meter(observers, f"writing {options.output}", rows.stop - rows.start)
         with writing.table(comm, options.output, rows.header.n, columns_of(model, options), attributes) as put:
-            for batch in rows:
+
+            def write(batch: Dataset) -> None:
                 put(batch.start, answers(model, eta_of(model, batch), options, reach))
                 meter.advance(batch.rows)
+
+            rows.each(comm, write)
         n = rows.header.n
     return {"output": str(options.output), "rows": n, "ranks": comm.size}
 
@@ -169,11 +172,10 @@ def answered(comm: Comm, model: Model, paths: Sequence[Path], names: Names, memo
     with batches(comm, paths, names, memory, of_a_row(model), "real", classes) as rows:
         prepare_for(comm, model, rows)
         check_outputs(comm, model, rows.header)
-        with comm.agreement():
-            found = [(batch.y, eta_of(model, batch), batch.weight, batch.blocks) for batch in rows]
-            shapes = ((0, max(rows.header.outputs, 1)), (0, model.columns()[0].shape[1]), (0,), (0,))
-            empty = tuple(np.zeros(shape, np.int64 if k == 3 else np.float64) for k, shape in enumerate(shapes))
-            y, eta, weight, blocks = (np.concatenate(each) for each in zip(empty, *found, strict=True))
+        shapes = ((0, max(rows.header.outputs, 1)), (0, model.columns()[0].shape[1]), (0,))
+        parts = [(*(np.zeros(shape) for shape in shapes), np.zeros(0, np.int64))]
+        rows.each(comm, lambda batch: parts.append((batch.y, eta_of(model, batch), batch.weight, batch.blocks)))
+        y, eta, weight, blocks = (np.concatenate(each) for each in zip(*parts, strict=True))
         if not comm.max(np.array([weight.max(initial=0.0)]))[0]:
             with comm.agreement():
                 raise DataError(f"{rows.header.label}: dataset '{names.sample_weight}' is zero on every row")

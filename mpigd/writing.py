@@ -59,13 +59,13 @@ def table(
 ) -> Iterator[Put]:
     """What puts rows of this rank into a table of so many rows over all ranks. A collective.
 
-    The block that uses it is no collective; where it fails on one rank, all raise its error and nothing is left.
+    What fails in the block that uses it has to fail on all ranks; then nothing is left.
     attributes : of the file.
     """
     temporary = temporary_name(path)
     opened = _parquet if is_parquet(path) else _hdf5
     try:
-        with opened(comm, path, rows, columns, attributes) as put, comm.agreement():
+        with opened(comm, path, rows, columns, attributes) as put:
 
             def put_or_report(first: int, values: Mapping[str, np.ndarray]) -> None:
                 with reported(path):

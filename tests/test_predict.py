@@ -15,7 +15,7 @@ from pyarrow import parquet
 from scipy import sparse, special
 from sklearn import linear_model, metrics
 
-from mpigd.batches import rows_at_once
+from mpigd.batches import batches, rows_at_once
 from mpigd.comm import Comm
 from mpigd.conformal import conformal_quantile, kth_smallest
 from mpigd.errors import DataError, OutputError, UsageError
@@ -23,7 +23,7 @@ from mpigd.metrics import classification, regression
 from mpigd.model import Model
 from mpigd.options import Evaluate, Predict, Train
 from mpigd.predict import evaluate, predict
-from mpigd.storage import read_header
+from mpigd.storage import Names, read_header
 from mpigd.streaming import MARGIN, PART_BYTES, resident
 from mpigd.train import run
 
@@ -203,6 +203,20 @@ def test_an_error_in_a_late_batch_leaves_what_was_there(
         assert (shared_path / name).read_text() == "old"
         comm.leave()
     assert len(list(shared_path.iterdir())) == 4
+
+
+def test_an_error_on_one_rank_ends_all_a_batch_later(
+    comm: Comm, write_data: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mpigd.batches.PART_BYTES", 1)
+    X, used = np.ones((4000, 1)), []
+    X[-4000 // comm.size + 40] = np.nan  # in the last rank's first three blocks
+    with batches(comm, [write_data(X=X)], Names(), None, 0) as rows:
+        assert len(rows) > 8
+        with pytest.raises(DataError, match="has nan at row"):
+            rows.each(comm, lambda batch: used.append(batch.start))
+    assert used == [rows.start + k * rows.rows for k in range(len(used))]
+    assert len(used) <= 3
 
 
 def test_a_directory_of_other_files_is_not_replaced(
