@@ -26,6 +26,7 @@ from mpigd.parted import PartedSlice
 
 T = TypeVar("T")
 MOST_COLUMNS = 64  # of coefficients that a part of the rows meets at once
+FEW = 0.5  # share of rows with weight below which these are gathered first, where several columns meet them
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +180,25 @@ class JointSlice(PartedSlice):
         own = {name: getattr(self, name)[first:last] for name in ("y", "weight", "offset")}
         return replace(part, **own, computing=self.computing, picked=self._blocks(first, last))
 
+    def load(self, operation: str, *stages: kernels.Kernel, predictors: int = 1) -> None:
+        """See `Slice.load`."""
+        super().load(operation, *stages, predictors=predictors)
+        if operation == "sweep":
+            self._load_columns(stages[0])
+
+    def load_gradient(self, stage: kernels.Kernel, outputs: int) -> None:
+        """See `Slice.load_gradient`."""
+        super().load_gradient(stage, outputs)
+        self._load_columns(stage)
+
+    def _load_columns(self, stage: kernels.Kernel) -> None:
+        """Make ready what fits are columns of, for rows that are gathered, too."""
+        rows = self._like()
+        rows.load("sweep", stage, predictors=2)
+        if isinstance(rows, kernels.DenseSlice):
+            rows.load_gather()
+            rows.gather(np.zeros(0, np.int64)).load("sweep", stage, predictors=2)
+
     def value(self, at: kernels.At) -> np.ndarray:
         """See `Slice.value`."""
         return self._ask_at(at, None, gradient=False)
@@ -212,6 +232,14 @@ class JointSlice(PartedSlice):
     def columns_only(self, picked: np.ndarray) -> kernels.Slice:
         """See `Slice.columns_only`."""
         return self.alone.columns_only(picked)
+
+
+def _rows_that_count(rows: kernels.Slice) -> kernels.Slice:
+    """The rows of positive weight alone, where they are few among many; X of these is copied for the moment."""
+    if not len(rows.weight) or not isinstance(rows, kernels.DenseSlice) or rows.picked is not None:
+        return rows
+    there = rows.weight.reshape(-1) > 0.0
+    return rows.gather(np.flatnonzero(there)) if np.count_nonzero(there) < FEW * rows.n else rows
 
 
 def _parts_of(rows: kernels.Slice) -> Iterator[tuple[int, int, kernels.Slice]]:
@@ -263,6 +291,8 @@ class _Group:
         own = work.rows.of_part(part, first, last)
         if not self.works[0].joins:
             return work.each(own, first, last)
+        if len(self.works) > 1:
+            own = _rows_that_count(own)
         # Never one column alone, which other kernels would add up in another order.
         places = [each.at for each in self._columns if each.at is not None]
         at = replace(

@@ -44,6 +44,7 @@ OF_OBJECTIVE = (
     *("arithmetic",),
 )
 # Solvers whose fits on folds begin where that on all rows has ended. What they end at does not depend on that.
+START = 1e-4  # tolerance of fits that others begin where they end, which differ from it by more than that
 CONVERGENT = ("newton", "newton-cg", "lbfgs", "prox-newton", "nesterov")
 BY_HESSIAN = ("newton", "prox-newton")  # one fit at a time gains more from where the last one ended than from company
 
@@ -264,7 +265,7 @@ class _Search:
 
     def _on_all_rows(self, chosen: Train, start: np.ndarray | None) -> State:
         """Where the fit of a candidate to all rows ends."""
-        fitting = self._fitting(ALL, chosen, start=start)
+        fitting = self._fitting(ALL, replace(chosen, tol=max(chosen.tol, START)), start=start)
         return self._moved(fitting, fitting.begin()).state
 
     def _on_fold(self, k: int, chosen: Train, whole: State) -> tuple[float, float, str]:
