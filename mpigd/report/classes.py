@@ -29,7 +29,11 @@ def roc(curves: list[dict[str, Any]], labels: list[str]) -> tuple[Figure, ...]:
         _lines(axes, [*zip(*ends, strict=True)], "roc_auc", curves, labels)
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
 
-    return (figure("roc", "ROC", alt, paint, 300.0, Table("Areas below curves", head, rows, folded=True)),)
+    return (
+        figure(
+            "roc", "ROC, and the area below", alt, paint, 300.0, Table("Areas below curves", head, rows, folded=True)
+        ),
+    )
 
 
 def precision_recall(curves: list[dict[str, Any]], labels: list[str]) -> tuple[Figure, ...]:
@@ -43,7 +47,9 @@ def precision_recall(curves: list[dict[str, Any]], labels: list[str]) -> tuple[F
         _lines(axes, ends, "average_precision", curves, labels, drawstyle="steps-pre")
         axes.set(xlabel="recall", ylabel="precision", ylim=(-0.03, 1.03))
 
-    return (figure("precision-recall", "Precision and recall", alt, paint, 300.0, _thresholds(curves)),)
+    return (
+        figure("precision-recall", "Precision, recall, and average precision", alt, paint, 300.0, _thresholds(curves)),
+    )
 
 
 def _areas(what: str, area: str, key: str, curves: list[dict[str, Any]], labels: list[str]) -> str:
@@ -74,7 +80,7 @@ def _lines(
     for k, style in zip(named, STYLES, strict=False):
         label = f"class {labels[curves[k]['class']]}: {number(curves[k][key])}"
         axes.plot(*ends[k], label=label, **{**look, **style})
-    legend(axes, ncols=1 if len(curves) == 1 else 2)
+    legend(axes)
 
 
 def _thresholds(curves: list[dict[str, Any]]) -> Table | None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from mpigd.model import Model
 from mpigd.report.drawing import MUTED, STYLES, A, cells, figure, legend, log
@@ -94,6 +95,7 @@ def _dots(model: Model, order: np.ndarray, scale: np.ndarray, interval: Interval
             axes.hlines(place, 0.0, value, color=A, linewidth=1.2)
         axes.plot(value, place, "o", color=A, markersize=5)
         axes.set_yticks(place, names)
+        axes.xaxis.set_major_locator(MaxNLocator(4))  # names leave little room
         axes.set(xlabel=_unit(scale), ylim=(len(order) - 0.4, -0.6))
         axes.tick_params(axis="y", length=0)
 

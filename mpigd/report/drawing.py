@@ -15,12 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from mpigd.report.palette import LINES, PLACEHOLDERS, STEPS, TURN
 from mpigd.report.parts import Figure, Table
 
 WIDTH, HEIGHT = 360, 250  # of a figure, in the pixels of a phone
+SHORT = 16  # letters, of which two texts have room side by side
+MOST_TICKS = 5  # so that numbers beside one another have room
 SVG = "{http://www.w3.org/2000/svg}"
 LINK = "{http://www.w3.org/1999/xlink}href"
 INK, MUTED, RULE, PAGE, A, B, C = (PLACEHOLDERS[name] for name in ("ink", "muted", "rule", "page", *LINES))
@@ -46,6 +48,7 @@ SETTINGS: Any = {
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
+    "xtick.major.pad": 5.0,
     "lines.linewidth": 2.0,
     "legend.frameon": False,
     "legend.fontsize": 12.5,
@@ -68,7 +71,9 @@ def figure(
     with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the browser has other letters
         canvas = Canvas(figsize=(WIDTH / 72, height / 72), layout="constrained")
-        paint(canvas.add_subplot())
+        axes = canvas.add_subplot()
+        axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
+        paint(axes)
         canvas.savefig(text, format="svg", dpi=72)
     return Figure(name, title, alt, inline(text.getvalue(), name, alt), table)
 
@@ -76,8 +81,9 @@ def figure(
 def inline(text: str, name: str, alt: str) -> str:
     """The SVG that matplotlib writes, made part of a page: identifiers of its own, the page's colours and font."""
     svg = ET.fromstring(text)
-    for unwanted in (*svg.findall(f"{SVG}metadata"), *svg.findall(f"{SVG}defs")):
-        svg.remove(unwanted)
+    for part in list(svg):
+        if part.tag == f"{SVG}metadata" or part.find(f"{SVG}style") is not None:
+            svg.remove(part)
     view = svg.attrib["viewBox"]
     svg.attrib.clear()
     svg.attrib.update({"viewBox": view, "role": "img", "aria-label": alt, "class": "drawing"})
@@ -149,6 +155,8 @@ def step_of(share: np.ndarray) -> np.ndarray:
     return np.minimum((share * STEPS).astype(np.int64), STEPS - 1)
 
 
-def legend(axes: Axes, **where: Any) -> None:
+def legend(axes: Axes) -> None:
     """A legend above the axes, where it hides nothing."""
-    axes.legend(**{"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2, "borderaxespad": 0.2, **where})
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 2 if max(map(len, labels)) <= SHORT else 1
+    axes.figure.legend(handles, labels, loc="outside upper left", ncols=columns, borderaxespad=0.2)

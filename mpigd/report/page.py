@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from mpigd.rundir import REPORT
 try:
     import jinja2
 
-    from mpigd.report import classes, coefficients, progress, residuals
+    from mpigd.report import classes, coefficients, progress, residuals, tuning
     from mpigd.report.palette import DARK, LIGHT, css
 except ImportError as missing:
-    raise UsageError(f"a report needs {missing.name}: pip install 'mpigd[report]'") from None
+    name = str(missing.name).partition(".")[0]
+    raise UsageError(f"a report needs {name}: pip install 'mpigd[report]'") from None
 
 TEMPLATE = "report.html.j2"
 SAID = {"done": "done", "running": "running, or killed", "stopped": "stopped before its end", "failed": "failed"}
@@ -63,8 +64,8 @@ def write(directory: Path, output: Path | None = None) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
-def render(run: Run) -> str:
-    """The page as text; the same for the same directory."""
+def render(run: Run, parts: Iterable[Section] | None = None) -> str:
+    """The page as text; the same for the same directory. parts : what it has, instead of all that is known."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mpigd.report", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -73,7 +74,7 @@ def render(run: Run) -> str:
         name=name,
         status=SAID.get(run.status, run.status or "unknown"),
         done=run.status == "done",
-        sections=[section for section in sections(run) if not section.empty],
+        sections=[part for part in (sections(run) if parts is None else parts) if not part.empty],
         light=css(LIGHT),
         dark=css(DARK),
         version=run.environment.get("mpigd", ""),
@@ -89,6 +90,7 @@ def sections(run: Run) -> Iterator[Section]:
     yield of_scores(run)
     yield from of_curves(run)
     yield of_coefficients(run)
+    yield of_tuning(run)
     yield Section("time", "Time", figures=progress.times(run.times))
     yield of_configuration(run)
     yield of_fingerprints(run)
@@ -207,6 +209,26 @@ def of_coefficients(run: Run) -> Section:
     figures, tables = coefficients.coefficients(run.model, inference)
     why = f"There are no intervals: {'; '.join(inference['invalid'])}." if inference.get("invalid") else ""
     return Section("coefficients", "Coefficients", why, figures=figures, tables=tables)
+
+
+def of_tuning(run: Run) -> Section:
+    """The candidates of a search for options."""
+    found = run.tuning
+    if not found:
+        return Section("tuning", "Tuning")
+    trials = found["trials"]
+    values, means, errors = ([trial[key] for trial in trials] for key in ("values", "mean", "standard_error"))
+    drawn = tuning.surface(values, means, errors, found["score"], found["best"], found["chosen"])
+    chosen = ", ".join(f"{key} {plain(str(value))}" for key, value in values[found["chosen"]].items())
+    facts = (
+        ("Score", found["score"]),
+        ("Folds", number(found["folds"])),
+        ("Candidates", number(len(trials))),
+        ("Given up", number(sum(bool(trial["note"]) for trial in trials))),
+        ("Rule", found["rule"]),
+        ("Chosen", chosen),
+    )
+    return Section("tuning", "Tuning", facts=facts, figures=(drawn,) if drawn else ())
 
 
 def of_configuration(run: Run) -> Section:

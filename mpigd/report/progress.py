@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from mpigd.report.drawing import MUTED, STYLES, A, B, C, figure, legend, log
 from mpigd.report.parts import Figure, Table, number, percent, thinned
@@ -45,8 +44,8 @@ def convergence(records: list[dict[str, Any]]) -> tuple[Figure, ...]:
                 shown = thinned(falls.tolist(), MOST_POINTS)
                 axes.plot(x[shown], y[shown], label=label, marker="o" if len(shown) < 30 else "", ms=3.5, **style)
             log(axes, "y")
-            axes.set(xlabel=axis, ylabel="share of the largest value")
-            legend(axes, ncols=1)
+            axes.set(xlabel=axis, ylabel="share of the largest value", xlim=(0.0, None))
+            legend(axes)
 
         alt = (
             f"Lines that fall: over {number(last[axis])} {axis} the norm of the gradient went from "
@@ -71,7 +70,7 @@ def validation(records: list[dict[str, Any]]) -> tuple[Figure, ...]:
         axes.plot(passes, [record["objective"] for record in shown], label="objective, rows to train", **STYLES[1])
         axes.axvline(best["passes"], color=MUTED, linestyle=":", linewidth=1.2)
         axes.set(xlabel="passes")
-        legend(axes, ncols=1)
+        legend(axes)
 
     alt = (
         f"Two lines: the loss on rows to validate is least, {number(best['validation_loss'])}, after "
@@ -127,7 +126,7 @@ def _bars(axes: Axes, phases: dict[str, np.ndarray], ranks: int) -> None:
         axes.barh(np.arange(ranks), seconds, left=left, label=WORDS[name], height=0.7, color=colour)
         left += seconds
     axes.set(xlabel="seconds", ylabel="rank", ylim=(ranks - 0.4, -0.6))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_yticks(range(0, ranks, -(-ranks // 12)))
     axes.grid(axis="y", visible=False)
     legend(axes)
 

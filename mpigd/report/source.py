@@ -11,7 +11,7 @@ from typing import Any
 from mpigd.errors import DataError
 from mpigd.model import Model
 from mpigd.modelfile import MODEL
-from mpigd.rundir import CONFIG, CURVES, EVENTS, HISTORY, TIMES, RunDirectory
+from mpigd.rundir import CONFIG, CURVES, EVENTS, HISTORY, TIMES, TUNING, RunDirectory
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,6 +25,7 @@ class Run:
 
     config, environment : of config.toml.  records : lines of history.jsonl.  events : lines of events.jsonl.
     curves : as `mpigd.curves` makes them, and "on", what the rows are.  times : seconds by phase, of each rank.
+    tuning : what `tune` tells of candidates.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Run:
     model: Model | None
     curves: dict[str, Any]
     times: dict[str, Any]
+    tuning: dict[str, Any]
 
     @property
     def result(self) -> dict[str, Any]:
@@ -45,12 +47,12 @@ class Run:
 
 def read_run(path: Path) -> Run:
     """Read a run directory. DataError where it is none, or damaged."""
-    if not (path / CONFIG).is_file():
+    if not any((path / name).is_file() for name in (CONFIG, TUNING)):
         raise DataError(f"{path}: not the directory of a run (it has no {CONFIG})")
     try:
-        told = tomllib.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path / CONFIG}: can't be read: {error}") from None
+        told = tomllib.loads(_text(path / CONFIG))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path / CONFIG}: damaged: {error}") from None
     model = path / MODEL
     return Run(
         path=path,
@@ -62,6 +64,7 @@ def read_run(path: Path) -> Run:
         model=Model.load(model) if model.is_file() else None,
         curves=_object(path / CURVES),
         times=_object(path / TIMES),
+        tuning=_object(path / TUNING),
     )
 
 

@@ -8,112 +8,136 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from mpigd.report.drawing import MUTED, A, B, cells, figure, legend, step_of
+from mpigd.report.drawing import MUTED, A, B, C, cells, figure, legend, step_of
 from mpigd.report.parts import Figure, Table, number, plain, short
 
 MOST_LISTED = 100
+Places = tuple[np.ndarray, list[str]]
+Marks = dict[int, tuple[str, str, str]]  # what candidates are called, their colour and their marker
 
 
 def surface(
     candidates: Sequence[dict[str, Any]],
-    scores: Sequence[float],
-    errors: Sequence[float],
+    scores: Sequence[float | None],
+    errors: Sequence[float | None],
     name: str,
-    larger_is_better: bool = True,
+    best: int,
+    chosen: int,
 ) -> Figure | None:
-    """Scores against the options that differ: a curve for one, squares for two, for more a line for each.
+    """Scores against the options that differ: a curve for one, squares for two, for more a line for each candidate.
 
-    candidates : options by name.  scores, errors : the mean over folds, and its standard error.  name : of the score.
-    None where nothing differs. The table has the best first.
+    candidates : options by name.  scores, errors : the mean over folds and its standard error, None where a candidate
+    has none.  name : of the score.  best, chosen : places of candidates.  None where nothing differs.
     """
     varied = [key for key in candidates[0] if len({repr(candidate[key]) for candidate in candidates}) > 1]
     if not varied:
         return None
     score, error = np.array(scores, np.float64), np.array(errors, np.float64)
-    order = np.argsort(-score if larger_is_better else score, kind="stable")  # those without a score come last
-    best = int(order[0])
-    chosen = ", ".join(f"{key} {_text(candidates[best][key])}" for key in varied)
-    end = f"the best {name} is {number(score[best])} ± {number(error[best])}, of {chosen}."
-    rows = tuple(
-        (*(_text(candidates[k][key]) for key in varied), number(score[k]), number(error[k]))
-        for k in order[:MOST_LISTED]
-    )
-    some = "" if len(rows) == len(candidates) else f", the best {len(rows)} of {len(candidates)}"
-    table = Table(f"Candidates{some}", (*varied, name, "standard error"), rows, folded=True)
+    rising = bool(score[best] == np.nanmax(score))  # whether larger is better
+    order = np.argsort(-score if rising else score, kind="stable")  # those without a score come last
     places = [_places([candidate[key] for candidate in candidates]) for key in varied]
-    if len(varied) == 1:
-        bound = score[best] - error[best] if larger_is_better else score[best] + error[best]
+    marks = {chosen: ("chosen", C, "s"), best: ("best", B, "D")}  # the best one if both are the same
 
-        def paint(axes: Axes) -> None:
-            _curve(axes, *places[0], score, error, best, bound)
+    def paint(axes: Axes) -> None:
+        if len(varied) == 1:
+            end = score[best] - error[best] if rising else score[best] + error[best]
+            _curve(axes, *places[0], score, error, marks, end)
             axes.set(xlabel=varied[0], ylabel=name)
-
-        alt = f"Dots with bars of one standard error, of {name} for {len(candidates)} values of {varied[0]}: {end}"
-    elif len(varied) == 2:
-
-        def paint(axes: Axes) -> None:
-            _squares(axes, places, score, best, larger_is_better)
+        elif len(varied) == 2:
+            known = np.isfinite(score)
+            low, high = score[known].min(), score[known].max()
+            share = (score - low) / ((high - low) or 1.0)
+            levels = np.where(known, step_of(np.where(known, share if rising else 1.0 - share, 0.0)), -1)
+            _squares(axes, places, levels, marks)
             axes.set(xlabel=varied[0], ylabel=varied[1])
+        else:
+            _parallel(axes, varied, places, order, marks)
 
-        alt = f"Squares of {name} by {varied[0]} and {varied[1]}, the best one framed: {end}"
-    else:
+    what = {
+        1: f"Dots with bars of one standard error, of {name} for {len(candidates)} values of {varied[0]}",
+        2: f"Squares, of more colour where {name} is better, by {' and '.join(varied[:2])}",
+    }.get(len(varied), f"A line for each of {len(candidates)} candidates through their {len(varied)} options")
+    picked = ", ".join(f"{key} {_text(candidates[best][key])}" for key in varied)
+    alt = f"{what}: the best {name} is {number(score[best])} ± {number(error[best])}, of {picked}."
+    return figure("tuning", f"Tuning: {name}", alt, paint, 290.0, _table(candidates, varied, score, error, order, name))
 
-        def paint(axes: Axes) -> None:
-            _parallel(axes, varied, places, order)
 
-        alt = f"A line for each of {len(candidates)} candidates through their {len(varied)} options: {end}"
-    return figure("tuning", f"Tuning: {name}", alt, paint, 290.0, table)
+def _table(
+    candidates: Sequence[dict[str, Any]],
+    varied: list[str],
+    score: np.ndarray,
+    error: np.ndarray,
+    order: np.ndarray,
+    name: str,
+) -> Table:
+    """The best candidates first."""
+    shown = order[:MOST_LISTED]
+    rows = tuple((*(_text(candidates[k][key]) for key in varied), number(score[k]), number(error[k])) for k in shown)
+    some = "" if len(rows) == len(candidates) else f", the best {len(rows)} of {len(candidates)}"
+    return Table(f"Candidates{some}", (*varied, name, "standard error"), rows, folded=True)
 
 
 def _text(value: Any) -> str:
-    return number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else plain(str(value))
+    return number(value) if _is_number(value) else plain(str(value))
 
 
-def _places(values: list[Any]) -> tuple[np.ndarray, list[str]]:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _places(values: list[Any]) -> Places:
     """Where values lie among the different ones, which are in order if they are numbers; and what these are called."""
-    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    numbers = all(map(_is_number, values))
     keys = values if numbers else [str(value) for value in values]
     different = sorted(set(keys)) if numbers else list(dict.fromkeys(keys))
     return np.array([different.index(key) for key in keys]), [short(_text(value), 12) for value in different]
 
 
 def _curve(
-    axes: Axes, at: np.ndarray, names: list[str], score: np.ndarray, error: np.ndarray, best: int, bound: float
+    axes: Axes,
+    at: np.ndarray,
+    names: list[str],
+    score: np.ndarray,
+    error: np.ndarray,
+    marks: Marks,
+    end: float,
 ) -> None:
     order = np.argsort(at, kind="stable")
     axes.errorbar(at[order], score[order], error[order], color=A, marker="o", markersize=5, linewidth=1.5, capsize=3)
-    axes.plot(at[best], score[best], "o", color=B, markersize=9, label="best")
-    axes.axhline(bound, color=MUTED, linewidth=1.2, linestyle=":", label="one standard error from it")
-    shown = range(0, len(names), -(-len(names) // 8))
+    for place, (label, colour, marker) in marks.items():
+        axes.plot(at[place], score[place], marker, color=colour, markersize=8, linestyle="", label=label, zorder=4)
+    axes.axhline(end, color=MUTED, linewidth=1.2, linestyle=":", label="best ± standard error")
+    shown = range(0, len(names), -(-len(names) // 6))
     axes.set_xticks(list(shown), [names[k] for k in shown])
     legend(axes)
 
 
-def _squares(
-    axes: Axes, places: list[tuple[np.ndarray, list[str]]], score: np.ndarray, best: int, larger_is_better: bool
-) -> None:
+def _squares(axes: Axes, places: list[Places], of_candidates: np.ndarray, marks: Marks) -> None:
     (column, columns), (row, rows) = places
     levels = np.full((len(rows), len(columns)), -1)
-    known = np.isfinite(score)
-    low, high = score[known].min(), score[known].max()
-    share = (score[known] - low) / ((high - low) or 1.0)
-    levels[row[known], column[known]] = step_of(share if larger_is_better else 1.0 - share)
-    cells(axes, levels, "s", rows, columns)
-    axes.plot(
-        column[best], row[best], "s", markersize=14, markerfacecolor="none", markeredgecolor=B, markeredgewidth=2.5
-    )
+    levels[row, column] = of_candidates
+    cells(axes, levels, "s", rows, columns, most_ticks=6)
+    for place, (label, colour, marker) in marks.items():
+        axes.plot(column[place], row[place], marker, linestyle="", label=label, **_frame(colour))
+    legend(axes)
 
 
-def _parallel(axes: Axes, varied: list[str], places: list[tuple[np.ndarray, list[str]]], order: np.ndarray) -> None:
+def _frame(colour: str) -> dict[str, Any]:
+    """The look of a marker around a square."""
+    return {"markersize": 14.0, "markeredgewidth": 2.5, "markerfacecolor": "none", "markeredgecolor": colour}
+
+
+def _parallel(axes: Axes, varied: list[str], places: list[Places], order: np.ndarray, marks: Marks) -> None:
     heights = np.stack([at / max(len(names) - 1, 1) for at, names in places])
     x = np.arange(len(varied))
-    for k in order[:0:-1]:
+    for k in order:
         axes.plot(x, heights[:, k], color=MUTED, linewidth=0.7, alpha=0.6)
-    axes.plot(x, heights[:, order[0]], color=B, linewidth=2.5, marker="o", label="best")
+    for k, (label, colour, marker) in marks.items():
+        axes.plot(x, heights[:, k], color=colour, linewidth=2.5, marker=marker, label=label, zorder=4)
     axes.set_xticks(x, [short(name, 14) for name in varied])
     for place, (_, names) in enumerate(places):
         for height, label in ((0.0, names[0]), (1.0, names[-1])):
-            axes.annotate(label, (place, height), (4, 4 if height else -12), textcoords="offset points", fontsize=10)
+            axes.annotate(label, (place, height), (4, 5 if height else -13), textcoords="offset points", fontsize=11)
     axes.set(yticks=[], ylim=(-0.12, 1.12), xlim=(-0.1, len(varied) - 0.6))
     axes.grid(axis="x", color=MUTED)
     legend(axes)
