@@ -28,6 +28,7 @@ from mpigd.train import Fit
 from mpigd.tune import Tuned
 from mpigd.verify import Verification
 
+SURE, SURE_SHARE = 1.0, 0.02  # seconds and share of a fit before it is said how long it will take
 LINE_EVERY = 1.0  # seconds between lines of progress where they can't be drawn in place
 BAR = 30
 SCALE = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
@@ -76,7 +77,7 @@ class Console:
             self._bar = Progress(*columns, console=self._err)
             self._bar.add_task("", total=1.0)
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=fraction, description=_describe(record))
+        self._bar.update(self._bar.task_ids[0], completed=fraction, description=_describe(record, fraction))
 
     def end_progress(self) -> None:
         """Leave the bar as it is and go on below it."""
@@ -90,7 +91,7 @@ class Console:
             self._last_line = now
             done = round(BAR * min(fraction, 1.0))
             bar = "━" * done + "·" * (BAR - done)
-            print(f"{bar} {fraction:4.0%}  {_describe(record)}", file=sys.stderr, flush=True)
+            print(f"{bar} {fraction:4.0%}  {_describe(record, fraction)}", file=sys.stderr, flush=True)
 
     def show(self, outcome: Any) -> None:
         """Print the outcome of a job."""
@@ -269,10 +270,18 @@ def _name_of_output(model: Model, k: int) -> str:
     return f"class {model.classes[k]:g}" if len(model.classes) else f"output {k}"
 
 
-def _describe(record: Record | str) -> str:
+def _describe(record: Record | str, fraction: float) -> str:
     if isinstance(record, str):
         return record
-    return f"step {record.step}, objective {record.objective:.6g}, gradient {record.grad_norm:.1e}"
+    said = f"step {record.step}, objective {record.objective:.6g}, gradient {record.grad_norm:.1e}"
+    if record.validation_loss is not None:
+        said += f", validation {record.validation_loss:.6g}"
+    seconds = record.seconds - record.read_seconds
+    if seconds > 0.0 and record.step > 0:
+        said += f", {record.passes / seconds:.3g} passes/s"
+    if SURE_SHARE <= fraction < 1.0 and seconds >= SURE:
+        said += f", {_brief_seconds(seconds * (1.0 - fraction) / fraction)} left"
+    return said
 
 
 def _how_it_ended(fit: Fit) -> str:

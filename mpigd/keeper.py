@@ -225,6 +225,7 @@ class Keeper:
             word = STOPPED if isinstance(error, StoppedError | LostError) else FAILED
             self.event(word, why=str(error))
             self._guarded(lambda directory: directory.set_status(word))
+            self._guarded(lambda directory: directory.close(()))
 
     def _finish_writing(self) -> None:
         if self._pool:

@@ -12,6 +12,7 @@ from typing import Any
 import mpigd_kernels as kernels
 import numpy as np
 
+from mpigd import tracking
 from mpigd.comm import Comm, Member
 from mpigd.curves import curves
 from mpigd.dataset import Dataset
@@ -110,19 +111,25 @@ def run(comm: Comm, options: Train, observers: Sequence[Observer] = (), split: S
     with comm.agreement():
         check_loss(options)
         check_solver(options)
+        if comm.rank == 0:
+            tracking.check(options.log)
         if comm.rank == 0 and not options.quiet:
             note_cores(options.threads)
     path = comm.share(options.run_dir or RunDirectory.usual("train"))
     keeper = Keeper(comm, options, path)
     keeper.look()
-    training = Training(comm, options, observers, begin, keeper, split)
+    tracks = tracking.Tracking(comm, options.log, path, options.to_dict())
+    training = Training(comm, options, [*observers, tracks.record], begin, keeper, split)
     with Watch(comm, path, options.stall_timeout, keeper.goes_on, lambda: keeper.save_now(training)) as watch:
         watch.deadline = keeper.deadline
         try:
-            return training.survive()
+            fit = training.survive()
         except MpigdError as error:
             keeper.end_badly(error)
+            tracks.end("KILLED" if isinstance(error, StoppedError | LostError) else "FAILED", {})
             raise
+    tracks.end("FINISHED", fit.summary())
+    return fit
 
 
 def fit_into(comm: Comm, data: Dataset, options: Train, path: Path, observers: Sequence[Observer] = ()) -> Fit:
