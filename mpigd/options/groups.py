@@ -349,7 +349,7 @@ class Run(Output):
     """What the others do when ranks die, where the MPI library can go on: take over their rows, or stop."""
 
     log: tuple[Literal["tensorboard", "mlflow"], ...] = ()
-    """Show the fit in TensorBoard (event files in the run directory), or MLflow (where MLFLOW_TRACKING_URI says), too."""
+    """Show the fit in TensorBoard (event files in the run directory) or MLflow (where MLFLOW_TRACKING_URI says)."""
 
     min_ranks: int = 1
     """Stop when fewer ranks than this are left."""
