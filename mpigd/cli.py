@@ -26,7 +26,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command(options.Train, "mpigd.train", "run", reports=True),
-    "tune": Command(options.Tune, "mpigd.tune", "run"),
+    "tune": Command(options.Tune, "mpigd.tune", "run", reports=True),
     "plan": Command(options.Plan, "mpigd.plan", "run"),
     "predict": Command(options.Predict, "mpigd.predict", "predict"),
     "evaluate": Command(options.Evaluate, "mpigd.predict", "evaluate"),

@@ -72,8 +72,7 @@ def render(run: Run, parts: Iterable[Section] | None = None) -> str:
     name = plain(run.path.resolve().name)
     page: str = environment.get_template(TEMPLATE).render(
         name=name,
-        status=SAID.get(run.status, run.status or "unknown"),
-        done=run.status == "done",
+        status=SAID.get(run.status, run.status),
         sections=[part for part in (sections(run) if parts is None else parts) if not part.empty],
         light=css(LIGHT),
         dark=css(DARK),
@@ -100,7 +99,7 @@ def sections(run: Run) -> Iterator[Section]:
 def of_outcome(run: Run) -> Section:
     """What was fitted, and how it ended."""
     result = run.result
-    facts = [("Loss", str(run.config.get("loss", "squared")))]
+    facts = [("Loss", str(run.config.get("loss", "squared")))] if run.config else []
     if result:
         why = f", {result['why']}" if result.get("why") else ""
         facts += [
@@ -131,7 +130,7 @@ def _converged(result: dict[str, Any]) -> str:
 def of_data(run: Run) -> Section:
     """The rows that the model was fitted on, and those that curves were made on."""
     files = [str(file) for name in ("data", "validation_data", "test_data") for file in run.config.get(name, ())]
-    facts = [("Files", ", ".join(map(plain, files)))]
+    facts = [("Files", ", ".join(map(plain, files)))] if files else []
     tables = []
     if run.model:
         facts += [("Rows to train", number(run.result["rows"])), ("Columns", number(run.result["columns"]))]

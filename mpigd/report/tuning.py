@@ -44,18 +44,14 @@ def surface(
             _curve(axes, *places[0], score, error, marks, end)
             axes.set(xlabel=varied[0], ylabel=name)
         elif len(varied) == 2:
-            known = np.isfinite(score)
-            low, high = score[known].min(), score[known].max()
-            share = (score - low) / ((high - low) or 1.0)
-            levels = np.where(known, step_of(np.where(known, share if rising else 1.0 - share, 0.0)), -1)
-            _squares(axes, places, levels, marks)
+            _squares(axes, places, _levels(score if rising else -score), marks)
             axes.set(xlabel=varied[0], ylabel=varied[1])
         else:
             _parallel(axes, varied, places, order, marks)
 
     what = {
         1: f"Dots with bars of one standard error, of {name} for {len(candidates)} values of {varied[0]}",
-        2: f"Squares, of more colour where {name} is better, by {' and '.join(varied[:2])}",
+        2: f"Squares, of more colour for a better {name} among all, by {' and '.join(varied[:2])}",
     }.get(len(varied), f"A line for each of {len(candidates)} candidates through their {len(varied)} options")
     picked = ", ".join(f"{key} {_text(candidates[best][key])}" for key in varied)
     alt = f"{what}: the best {name} is {number(score[best])} ± {number(error[best])}, of {picked}."
@@ -110,6 +106,15 @@ def _curve(
     shown = range(0, len(names), -(-len(names) // 6))
     axes.set_xticks(list(shown), [names[k] for k in shown])
     legend(axes)
+
+
+def _levels(score: np.ndarray) -> np.ndarray:
+    """Steps of a scale by the order of scores, which may differ by powers of ten; -1 where there is none."""
+    known = np.isfinite(score)
+    different, place = np.unique(score[known], return_inverse=True)
+    levels = np.full(len(score), -1)
+    levels[known] = step_of(place / max(len(different) - 1, 1))
+    return levels
 
 
 def _squares(axes: Axes, places: list[Places], of_candidates: np.ndarray, marks: Marks) -> None:
