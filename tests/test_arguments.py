@@ -69,7 +69,7 @@ def test_a_printed_file_says_the_same_again(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("given", "texts"),
     [
-        (["trian"], ['Did you mean "train"']),
+        (["trainn"], ['Did you mean "train"']),
         (["train", "a.h5", "--lerning-rate", "1"], ["--lerning-rate", "Did you mean --learning-rate"]),
         (["train", "a.h5", "--loss", "logstic"], ['Did you mean "logistic"', "mpigd train --help"]),
         (["train", "a.h5", "--l2", "much"], ["--l2", "much"]),

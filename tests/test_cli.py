@@ -33,7 +33,8 @@ def test_train_keeps_its_contract(tmp_path: Path) -> None:
         assert key in told
     assert told["converged"] is True
     assert (told["ranks"], told["rows"], told["columns"]) == (4, 506, 13)
-    assert sorted(path.name for path in run.iterdir()) == ["STATUS", "config.toml", "history.jsonl", "model.h5"]
+    names = ["STATUS", "config.toml", "history.jsonl", "model.h5", "times.json"]
+    assert sorted(path.name for path in run.iterdir()) == names
     history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     keys = "step passes objective grad_norm seconds read_seconds compute_seconds comm_seconds"
     assert list(history[0]) == keys.split()
