@@ -27,7 +27,7 @@ from mpigd.options.tune import Value
 from mpigd.predict import score
 from mpigd.problem import check_loss, check_solver, make_objective, make_solver, penalty_of, read_split
 from mpigd.rundir import TUNING, RunDirectory
-from mpigd.search import PENALTIES, Trial, best_of, candidates_of, chosen_of, rank, rungs_of, those_that_go_on
+from mpigd.search import ETA, PENALTIES, Trial, best_of, candidates_of, chosen_of, rank, rungs_of, those_that_go_on
 from mpigd.solvers import ON_A_PART, LimitedMemoryBFGS, State
 from mpigd.solvers.base import Solver
 from mpigd.splits import TRAIN, Split
@@ -172,7 +172,8 @@ class _Search:
         """What comes of candidates. A collective."""
         options = self._options
         fits = [options.with_values(values) for values in candidates]
-        self._total = len(fits)
+        rungs = len(rungs_of(len(fits), 1.0, options.search))
+        self._total = self._folds.count * sum(-(-len(fits) // ETA**rung) for rung in range(rungs))
         name = self._solver(fits[0])[1]
         penalties_alone = all(key in PENALTIES for values in candidates for key in values)
         with np.errstate(over="ignore", invalid="ignore"):  # what divergence looks like
@@ -218,6 +219,7 @@ class _Search:
 
     def _score(self, k: int, fitting: Fitting, at: Progress, chosen: Train) -> float:
         """Of a fold, on the rows held out."""
+        self._tell()
         held, state = self._held_out[k], at.outcome
         if self._options.score == "loss":
             return fitting.objective.loss_on(held.slice, state.theta)
@@ -236,7 +238,7 @@ class _Search:
         them takes a gradient alone, of all candidates in one read.
         """
         p = self._objective(ALL, fits[0])[0].shape[0]
-        alone = name in BY_HESSIAN and not self._comm_reads_anew
+        alone = name in BY_HESSIAN and not self._reads_anew
         size = max(HESSIANS // (8 * p * p), 1) if name in ("newton", "lbfgs", "prox-newton") else len(fits)
         trials: list[Trial] = []
         start: np.ndarray | None = None
@@ -255,11 +257,10 @@ class _Search:
                 for k in range(self._folds.count)
             ]
             trials += self._gathered(candidates[first : first + size], self._lockstep.run(work))
-            self._tell(len(some))
         return trials
 
     @property
-    def _comm_reads_anew(self) -> bool:
+    def _reads_anew(self) -> bool:
         """Whether rows are read from files for every pass, which is then what counts."""
         return self._options.memory is not None
 
@@ -303,7 +304,6 @@ class _Search:
             return self._tried(k, chosen, self._fitting(k, chosen))
 
         found = self._lockstep.run([partial(one, k, chosen) for chosen in fits for k in range(self._folds.count)])
-        self._tell(len(fits))
         return self._gathered(candidates, found)
 
     def _halving(self, candidates: list[dict[str, Value]], fits: list[Train]) -> list[Trial]:
@@ -337,9 +337,7 @@ class _Search:
                     trials[c] = replace(trials[c], note=trials[c].note or f"left out after {passes:g} passes")
                     for k in folds:
                         reached.pop((c, k), None)
-                self._tell(len(left) - len(goes_on))
                 left = sorted(goes_on)
-        self._tell(len(left))
         return trials
 
     def _gathered(self, candidates: list[dict[str, Value]], found: list[tuple[float, float, str]]) -> list[Trial]:
@@ -351,11 +349,12 @@ class _Search:
             trials.append(Trial(values, scores, sum(passes) / count, next(filter(None, notes), "")))
         return trials
 
-    def _tell(self, more: int) -> None:
-        self._done += more
-        said = f"{self._done} of {self._total} candidates on {self._folds.count} folds"
+    def _tell(self) -> None:
+        """One more fit has ended, or come to its rung."""
+        self._done += 1
+        said = f"{self._done} of {self._total} fits"
         for observer in self._observers if self._comm.rank == 0 else ():
-            observer(said, self._done / self._total)
+            observer(said, min(self._done / self._total, 1.0))
 
 
 def _key(k: int, chosen: Train) -> tuple[Any, ...]:

@@ -151,7 +151,8 @@ def is_launcher(pid: int) -> bool:
 class Job:
     """A job under run.sh.
 
-    more : further options.  prefix : words before the command, as for another host.  settings : of its environment.
+    more : further options.  command : of mpigd.  prefix : words before all, as for another host.  settings : of its
+    environment.
     """
 
     def __init__(
@@ -162,15 +163,16 @@ class Job:
         ranks: int,
         *more: str,
         prefix: Sequence[str] = (),
+        command: str = "train",
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         handle, name = tempfile.mkstemp(prefix="chaos-")
         self._said = Path(name)
-        command = [*prefix, str(RUN), "-n", str(ranks), "train", str(data), *options, "--run-dir", str(directory)]
+        words = [*prefix, str(RUN), "-n", str(ranks), command, str(data), *options, "--run-dir", str(directory)]
         self.begin = time.monotonic()
         self.process = subprocess.Popen(
-            [*command, "--json", *more],
+            [*words, "--json", *more],
             stdout=subprocess.DEVNULL,
             stderr=handle,
             stdin=subprocess.DEVNULL,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,29 @@ def test_a_job_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> Non
     tally = chaos.kill_whole(random.Random(6), tmp_path, 8, ["saga", "prox-newton-path", "nesterov-l1"])
     assert tally.bad == 0
     assert tally.ends["survived"] >= 1
+
+
+def test_a_search_whose_rank_is_killed_begins_anew(data: dict[str, Path], tmp_path: Path) -> None:
+    options = ("--solver", "gd", "--tol", "0", "--max-passes", "700", "--over", "learning_rate=0.02,0.03,0.04")
+
+    def started(name: str, ranks: int) -> chaos.Job:
+        jobs.append(chaos.Job(tmp_path / name, data["dense"], options, ranks, command="tune"))
+        return jobs[-1]
+
+    with chaos.ended() as jobs:
+        disturbed = started("killed", ranks=3)
+        while len(chaos.ranks_of(disturbed.process.pid)) < 3:
+            assert disturbed.process.poll() is None, disturbed.said
+            time.sleep(0.02)
+        time.sleep(2.0)  # amid the search, mostly; wherever it is, nothing may differ
+        os.kill(chaos.ranks_of(disturbed.process.pid)[-1], signal.SIGKILL)
+        assert disturbed.wait()[0] == 0, disturbed.said
+        assert "beginning again with 2 rank(s)" in disturbed.said
+        alone = started("alone", ranks=1)
+        assert alone.wait()[0] == 0, alone.said
+    trials = [json.loads((tmp_path / name / "tuning.json").read_text())["trials"] for name in ("killed", "alone")]
+    assert trials[0] == trials[1]
+    assert disturbed.model() == alone.model()
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])

@@ -243,7 +243,7 @@ def test_lockstep_changes_nothing(
     assert [a.tobytes() for a in found[0]] == [a.tobytes() for a in found[3]]
 
 
-def test_reads_and_sums_are_shared(comm: Comm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_pass_many_models(comm: Comm, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many objectives ask for their gradients, rows are swept once for each fold, and one sum is sent."""
     data = read_data(comm, Train((load_table("breast_cancer").path,), loss="logistic"))
     lockstep = Lockstep(comm, data)
