@@ -114,10 +114,11 @@ class Console:
             show_data(self._out, outcome)
         elif outcome.get("kind") == "model":
             show_model(self._out, outcome)
-        else:
+        elif "labels" in outcome:
             self._show_values({key: value for key, value in outcome.items() if key not in TABLES})
-            if "classes" in outcome:
-                show_scores(self._out, outcome)
+            show_scores(self._out, outcome)
+        else:
+            self._show_values(outcome)
 
     def _show_fit(self, fit: Fit) -> None:
         self._print_coefficients({"coefficient": fit.model})
