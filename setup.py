@@ -7,6 +7,7 @@ setup(
         "mpigd",
         "mpigd.convert",
         "mpigd.estimators",
+        "mpigd.exchange",
         "mpigd.options",
         "mpigd.planning",
         "mpigd.report",
@@ -17,6 +18,7 @@ setup(
     package_dir={"mpigd_kernels": "kernels", "mpigd_data": "data"},
     package_data={
         "mpigd": ["py.typed"],
+        "mpigd.exchange": ["*.json"],
         "mpigd.report": ["*.j2"],
         "mpigd_kernels": ["py.typed"],
         "mpigd_data": ["*.h5"],

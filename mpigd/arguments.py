@@ -48,6 +48,8 @@ EXAMPLES = {
     "report": ("report runs/clicks", "report runs/clicks --data clicks.h5 --on train"),
     "verify": ("verify runs/clicks clicks.h5 --refit",),
     "explain": ("explain runs/clicks clicks.h5 --permutation 5",),
+    "export": ("export runs/clicks clicks.onnx", "export runs/clicks clicks.json"),
+    "import": ("import clicks.json clicks.h5",),
     "inspect": ("inspect clicks.h5 --columns 'age,dose*'", "inspect runs/clicks"),
     "generate": ("generate made.h5 --rows 1000000 --columns 30 --loss logistic",),
     "convert": ("convert clicks.csv clicks.h5 --target clicked",),

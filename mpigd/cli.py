@@ -33,6 +33,8 @@ COMMANDS = {
     "report": Command(options.Report, "mpigd.report.job", "run"),
     "verify": Command(options.Verify, "mpigd.verify", "run"),
     "explain": Command(options.Explain, "mpigd.explain", "run"),
+    "export": Command(options.Export, "mpigd.exchange.job", "export_model"),
+    "import": Command(options.Import, "mpigd.exchange.job", "import_model"),
     "inspect": Command(options.Inspect, "mpigd.inspect", "run"),
     "generate": Command(options.Generate, "mpigd.generate", "run"),
     "convert": Command(options.Convert, "mpigd.convert.job", "run"),

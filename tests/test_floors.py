@@ -55,6 +55,7 @@ FLOORS = [
     {"mpigd.rundir"},
     {"mpigd.keeper", "mpigd.tracking", "mpigd.watch"},
     {"mpigd.problem", "mpigd.train", "mpigd.predict", "mpigd.curves", "mpigd.convert", "mpigd.inspect", "mpigd.verify"},
+    {"mpigd.exchange"},
     {"mpigd.fitted", "mpigd.importance"},
     {"mpigd.inference"},
     {"mpigd.explain"},
@@ -96,6 +97,8 @@ ONLY_IN = {
     "rich": {"mpigd.console", "mpigd.tables"},
     "matplotlib": {"mpigd.report"},
     "jinja2": {"mpigd.report"},
+    "onnx": {"mpigd.exchange"},
+    "skops": {"mpigd.exchange"},
 }
 
 

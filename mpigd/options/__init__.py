@@ -7,13 +7,15 @@ heavy: all ranks load them.
 
 from mpigd.options.base import Group, parse_bytes, parse_class_weight, parse_seconds
 from mpigd.options.convert import Convert
+from mpigd.options.exchange import Export, Import
 from mpigd.options.explain import Explain
 from mpigd.options.fit import RUNNING, Plan, Train
 from mpigd.options.generate import Generate
 from mpigd.options.models import Demo, Evaluate, Inspect, Predict, Report, Verify
 from mpigd.options.tune import Tune
 
-Options = Train | Tune | Plan | Predict | Evaluate | Verify | Explain | Inspect | Report | Generate | Convert | Demo
+OfModels = Predict | Evaluate | Verify | Explain | Inspect | Report | Export | Import
+Options = Train | Tune | Plan | OfModels | Generate | Convert | Demo
 
 __all__ = [
     "RUNNING",
@@ -21,8 +23,10 @@ __all__ = [
     "Demo",
     "Evaluate",
     "Explain",
+    "Export",
     "Generate",
     "Group",
+    "Import",
     "Inspect",
     "Options",
     "Plan",
