@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from mpigd_kernels.vector import ACCUMULATORS, LINE, OUTPUTS, converts_half_floats
+from mpigd_kernels.vector import LINE, converts_half_floats, room
 
 
 def code_of(kind: Any) -> str:
@@ -15,7 +15,7 @@ def code_of(kind: Any) -> str:
 
 @cache
 def compiled() -> dict[str, Any]:
-    """The functions by name, on a type of their own for lanes."""
+    """The functions by name, on a type of their own for lanes, with what depends on the processor."""
     from llvmlite import ir
     from numba.core import cgutils, types
     from numba.extending import intrinsic, models, register_model
@@ -34,6 +34,7 @@ def compiled() -> dict[str, Any]:
             super().__init__(manager, kind, kind.llvm)
 
     double, single = Lanes(types.float64), Lanes(types.float32)
+    most, accumulators = room()["OUTPUTS"], room()["ACCUMULATORS"]
     word, index = ir.IntType(32), ir.IntType(64)
 
     def lanes_for(work: Any) -> Lanes:
@@ -374,11 +375,11 @@ def compiled() -> dict[str, Any]:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             arrays = tables(context, builder, signature, arguments)
             rows = arrays[6].shape[1]
-            for outputs in range(1, OUTPUTS + 1):
+            for outputs in range(1, most + 1):
                 with builder.if_then(builder.icmp_signed("==", arguments[5], index(outputs))):
                     begin = index(0)
                     for sets in (8, 4, 2, 1):
-                        if sets * outputs <= ACCUMULATORS:
+                        if sets * outputs <= accumulators:
                             step = index(sets * lanes.width)
                             trips = builder.sdiv(builder.sub(rows, begin), step)
                             with cgutils.for_range(builder, trips) as loop:
@@ -451,9 +452,9 @@ def compiled() -> dict[str, Any]:
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             arrays = tables(context, builder, signature, arguments)
-            for outputs in range(1, OUTPUTS + 1):
+            for outputs in range(1, most + 1):
                 with builder.if_then(builder.icmp_signed("==", arguments[4], index(outputs))):
-                    block(builder, ACCUMULATORS // outputs, outputs, arrays)
+                    block(builder, accumulators // outputs, outputs, arrays)
             return context.get_dummy_value()
 
         n = types.intp
@@ -480,4 +481,4 @@ def compiled() -> dict[str, Any]:
         *(lanes_of, side_of, turn, publish, load, load_some, gather_some, store, accumulate, scatter_add, splat),
         *(fma, fma_lanes, sum_lanes, prefetch, add_combinations, add_inner_products),
     )
-    return {function._defn.__name__: function for function in mine}
+    return {**room(), **{function._defn.__name__: function for function in mine}}

@@ -5,6 +5,9 @@ C signature (each array as a pointer and its shape); llvmlite turns that into an
 in a cache. A process that finds the object there loads it with llvmlite alone: importing Numba and preparing
 its type tables would cost every rank 0.7 s, at every start.
 
+A process may take kernels from a library instead that was built ahead of time from the same sources (see `prebuilt`):
+then there is nothing to compile, and no LLVM.
+
 A cached object is named by a hash of all that its bits depend on (sources, types, versions, processor) and
 written under another name first. So any number of processes may fill the cache at once, on a shared file
 system too: whoever is last replaces a file by an equal one.
@@ -23,12 +26,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-import llvmlite
-import llvmlite.binding as llvm
 import numpy as np
-from mpigd_kernels import instructions, vector
+from mpigd_kernels import instructions, prebuilt, vector
+
+if TYPE_CHECKING:  # a process whose kernels are prebuilt has no use for LLVM
+    import llvmlite.binding as llvm
 
 
 @dataclass(frozen=True)
@@ -187,23 +191,16 @@ class Kernel:
         Returns the address of its C function. A kernel of functions that are not mpigd's own is compiled in every
         process.
         """
-        dtypes = {name: np.dtype(variables[name]) for name in self._variables}
-        return self._load({**dtypes, **{name: variables[name] for name in self._lengths}}).address
+        return self._load(self._own(variables)).address
 
     def _load(self, variables: dict[str, Any]) -> _Native:
         if loaded := self._loaded.get(tuple(variables.values())):
             return loaded
-        names = " ".join([_name(self.function), *map(str, variables.values())])
-        # The fingerprint covers the sources of this package, so only what comes from it can be cached.
+        # What identifies a kernel knows the sources of this package, so only what comes from it can be looked up.
         own = all(_is_own(f.__module__) for f in _within(self.function))
-        key = hashlib.sha256(f"{_fingerprint()} {names}".encode()).hexdigest()[:32] if own else os.urandom(16).hex()
-        symbol = f"mpigd_{self.__name__}_{key}"
-        code = _read(key) if own else None
-        if code is None:
-            code = self._compile(variables, symbol)
-            if own:
-                _write(key, code)
-        address = _link(code, symbol)
+        address = prebuilt.address_of(self._named(variables)) if own else None
+        if address is None:
+            address = self._made(variables, own)
         expected: list[Any] = []
         for parameter in self._parameters:
             if isinstance(parameter, Array):
@@ -215,6 +212,37 @@ class Kernel:
         self._loaded[tuple(variables.values())] = result
         return result
 
+    def named(self, variables: Mapping[str, Any]) -> str:
+        """What tells the kernel for arguments of such types from all others of the package; as for `load`."""
+        return self._named(self._own(variables))
+
+    def compiled(self, variables: Mapping[str, Any], symbol: str, triple: str) -> bytes:
+        """The object file, position independent, of a C function of that name for a machine; as for `load`.
+
+        triple : of the machine, as LLVM writes it; its processor is that of `vector.processor`.
+        """
+        return self._compile(self._own(variables), symbol, _target_machine(triple))
+
+    def _own(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables that the kernel has, in its own order."""
+        dtypes = {name: np.dtype(variables[name]) for name in self._variables}
+        return {**dtypes, **{name: variables[name] for name in self._lengths}}
+
+    def _named(self, variables: Mapping[str, Any]) -> str:
+        return " ".join([_name(self.function), *map(str, variables.values())])
+
+    def _made(self, variables: dict[str, Any], own: bool) -> int:
+        """The address of the C function as machine code from the cache, or compiled."""
+        text = f"{_fingerprint()} {self._named(variables)}"
+        key = hashlib.sha256(text.encode()).hexdigest()[:32] if own else os.urandom(16).hex()
+        symbol = f"mpigd_{self.__name__}_{key}"
+        code = _read(key) if own else None
+        if code is None:
+            code = self._compile(variables, symbol, _target_machine())
+            if own:
+                _write(key, code)
+        return _link(code, symbol)
+
     def _c_types(self) -> list[Any]:
         """Types of the C function's parameters: an array is its address and its shape."""
         c_types: list[Any] = []
@@ -225,7 +253,7 @@ class Kernel:
                 c_types.append(ctypes.c_int64 if parameter is int else ctypes.c_double)
         return c_types
 
-    def _compile(self, variables: dict[str, Any], symbol: str) -> bytes:
+    def _compile(self, variables: dict[str, Any], symbol: str, machine: llvm.TargetMachine) -> bytes:
         """The object file of a C function of the kernel's arguments, each array as an address and a shape."""
         import numba
 
@@ -269,7 +297,7 @@ class Kernel:
         exec(f"def entry({', '.join(parameters)}):\n    kernel({', '.join(values)})", namespace)
         with _unoptimised():
             entry = numba.cfunc(numba.void(*signature))(namespace["entry"])
-        return _object_of(entry.inspect_llvm(), entry.native_name, symbol)
+        return _object_of(entry.inspect_llvm(), entry.native_name, symbol, machine)
 
 
 def _length(last: str | int | None, variables: Mapping[str, Any]) -> int | None:
@@ -294,11 +322,13 @@ def _unoptimised() -> Iterator[None]:
         config.OPT = before
 
 
-def _object_of(ir: str, name: str, symbol: str) -> bytes:
+def _object_of(ir: str, name: str, symbol: str, machine: llvm.TargetMachine) -> bytes:
     """Optimise the C function `name` with all that it calls; an object file in which it is called `symbol`.
 
     The arrays of a kernel do not overlap. LLVM is told so, or loops over several of them would not vectorise.
     """
+    import llvmlite.binding as llvm
+
     ir = re.sub(
         rf"^define [^\n]*@{name}\([^\n]*",
         lambda line: re.sub(r"\bptr (?=%)", "ptr noalias ", line.group()),
@@ -306,17 +336,21 @@ def _object_of(ir: str, name: str, symbol: str) -> bytes:
         flags=re.MULTILINE,
     )
     module = llvm.parse_assembly(ir)
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
     for function in module.functions:
         if not function.is_declaration and function.name != name:
             function.linkage = "internal"
             function.add_function_attribute("alwaysinline")
+    for variable in module.global_variables:
+        if not variable.is_declaration:
+            variable.linkage = "internal"  # names of Numba's, which objects that are linked together may share
     module.get_function(name).name = symbol
     # Loops vectorise more often once everything is inlined and loops are in rotated form: hence a round before.
     for level in (0, 3):
         tuning = llvm.create_pipeline_tuning_options(speed_level=level)
         tuning.loop_vectorization = tuning.loop_interleaving = level > 0
         tuning.loop_unrolling = False  # loops over lanes are as long as registers allow
-        builder = llvm.create_pass_builder(_target_machine(), tuning)
+        builder = llvm.create_pass_builder(machine, tuning)
         passes = builder.getModulePassManager()
         if level == 0:
             passes.add_sroa_pass()
@@ -324,7 +358,7 @@ def _object_of(ir: str, name: str, symbol: str) -> bytes:
             passes.add_instruction_combine_pass()
             passes.add_jump_threading_pass()
         passes.run(module, builder)
-    return bytes(_target_machine().emit_object(module))
+    return bytes(machine.emit_object(module))
 
 
 @cache
@@ -357,13 +391,13 @@ _UNREACHED = "mpigd_unreached_"
 
 
 def _without_runtime(ir: str) -> str:
-    """Rename the functions of Numba's runtime that LLVM code refers to but does not hold.
+    """Rename the functions of Numba's runtime, and of Python, that LLVM code refers to but does not hold.
 
     They stand on paths that a kernel never takes, since it neither raises nor owns memory; `_link` has them
     end the process. The names are our own because a process may use Numba for other things too.
     """
     ir = re.sub(r"^ *(?:tail )?call void @NRT_(?:incref|decref)\(.*\n", "", ir, flags=re.MULTILINE)
-    outside = re.findall(r"^declare [^@]*@((?:NRT|numba)_\w+)\(", ir, re.MULTILINE)
+    outside = re.findall(r"^declare [^@]*@((?:NRT_|numba_|Py)\w+)\(", ir, re.MULTILINE)
     return re.sub(rf"@({'|'.join(outside)})\b", rf"@{_UNREACHED}\1", ir) if outside else ir
 
 
@@ -407,17 +441,20 @@ def _name(function: Any) -> str:
 
 
 @cache
-def _target_machine() -> llvm.TargetMachine:
-    _initialize()
-    target = llvm.Target.from_triple(llvm.get_process_triple())
+def _target_machine(triple: str | None = None) -> llvm.TargetMachine:
+    """Of this process; or, with a triple, of whoever links its objects into a library."""
+    import llvmlite.binding as llvm
+
+    if triple is None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    else:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    target = llvm.Target.from_triple(triple or llvm.get_process_triple())
     cpu, features = vector.processor()
-    return target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="default", codemodel="jitdefault")
-
-
-@cache
-def _initialize() -> None:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
+    reloc, model = ("default", "jitdefault") if triple is None else ("pic", "default")
+    return target.create_target_machine(cpu=cpu, features=features, opt=3, reloc=reloc, codemodel=model)
 
 
 @cache
@@ -425,30 +462,41 @@ def _fingerprint() -> str:
     """All that machine code depends on, but for the kernel's name and the type of X."""
     from importlib.metadata import version
 
+    import llvmlite.binding as llvm
+
     digest = hashlib.sha256()
     # The modules that declare what is compiled, with those that compile it.
     modules = {__name__, vector.__name__, instructions.__name__, *(name for name in _declaring if _is_own(name))}
     for module in sorted(modules):
         digest.update(Path(str(sys.modules[module].__file__)).read_bytes())
-    parts = [version("numba"), llvmlite.__version__, llvm.get_process_triple(), *vector.processor()]
+    parts = [version("numba"), version("llvmlite"), llvm.get_process_triple(), *vector.processor()]
     digest.update("\n".join(parts).encode())
     return digest.hexdigest()
 
 
 @cache
 def _engine() -> llvm.ExecutionEngine:
-    _initialize()
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
+    import llvmlite.binding as llvm
+
+    machine = _target_machine()  # which has LLVM made ready
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
 
 
 def _link(code: bytes, symbol: str) -> int:
     """Bring an object file into this process; the address of its function."""
-    for name in set(re.findall(rf"{_UNREACHED}\w+", code.decode("latin-1"))):
+    import llvmlite.binding as llvm
+
+    for name in unreached(code):
         llvm.add_symbol(name, _abort_address())
     engine = _engine()
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return int(engine.get_function_address(symbol))
+
+
+def unreached(code: bytes) -> set[str]:
+    """Names of functions that an object file refers to and never calls: whoever links it has them end the process."""
+    return set(re.findall(rf"{_UNREACHED}\w+", code.decode("latin-1")))
 
 
 @cache

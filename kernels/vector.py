@@ -15,7 +15,6 @@ import os
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 
 
@@ -25,6 +24,8 @@ def processor() -> tuple[str, str]:
 
     It is the one that runs them, or as NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say, as for Numba. Results are the same.
     """
+    import llvmlite.binding as llvm
+
     name = os.environ.get("NUMBA_CPU_NAME") or "host"
     features = "" if name != "host" else str(llvm.get_host_cpu_features().flatten())
     features = os.environ.get("NUMBA_CPU_FEATURES", features)
@@ -35,15 +36,23 @@ def processor() -> tuple[str, str]:
 
 def converts_half_floats() -> bool:
     """Whether the processor has instructions for half floats."""
+    import llvmlite.binding as llvm
+
     return "+f16c" in processor()[1] or not llvm.get_process_triple().startswith("x86_64")
 
 
 LINE = 64  # bytes of a cache line, and of one set of lanes
 AHEAD = 4096  # bytes: how far before its use a cache line is asked for; measured with benchmarks/kernels.py
-# Sets of lanes that stay in registers while others are multiplied: of 32 registers of a line each, or of 16 of half a
-# line. No sum depends on it: it says only which sums are formed side by side.
-ACCUMULATORS = 24 if "+avx512f" in processor()[1] else 6
-OUTPUTS = min(ACCUMULATORS, 12)  # of a block of accumulators, at most
+# Sets of lanes that stay in registers while others are multiplied, and of how many outputs at most. No sum depends on
+# it: it says only which sums are formed side by side. These are for 16 registers of half a line; where kernels are
+# compiled, those of the processor take their place.
+ACCUMULATORS = OUTPUTS = 6
+
+
+def room() -> dict[str, int]:
+    """ACCUMULATORS and OUTPUTS for the processor that kernels are compiled for; it may have 32 registers of a line."""
+    accumulators = 24 if "+avx512f" in processor()[1] else ACCUMULATORS
+    return {"ACCUMULATORS": accumulators, "OUTPUTS": min(accumulators, 12)}
 
 
 def address_of(array: np.ndarray) -> int:

@@ -136,7 +136,7 @@ MPIGD_API mpigd_status mpigd_predict_proba_csr(const mpigd_model *model, mpigd_t
  * poisson, gamma, tweedie, negative-binomial or softmax.
  * parameter : delta of huber, tau of quantile, epsilon of epsilon-insensitive, gamma of focal, power of tweedie, alpha of
  * negative-binomial; 0 for its default, or where there is none.
- * smoothing : half-width of the rounded kink of quantile and epsilon-insensitive; 0 for the default, 1.
+ * smoothing : half-width of the rounded kink of quantile and epsilon-insensitive; 0 for the default, 0.1.
  * outputs : K, the number of classes of softmax; 1 (or 0) for all others. */
 typedef struct {
     const char *name;

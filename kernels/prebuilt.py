@@ -1,0 +1,71 @@
+"""Kernels that were built ahead of time, into the C library libmpigd, in place of compiling them.
+
+For machines without LLVM, and for a start that compiles nothing. A library is taken only if it comes from the same
+sources, so that results have the same bits. What it does not have is compiled as ever.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+KERNELS = "MPIGD_KERNELS"  # jit, aot, or the path of a library
+NAME = "libmpigd.so.1"
+NO_KERNELS = ("emit", "prebuilt")  # modules of this package that no machine code depends on
+
+
+class UnusableLibraryError(ValueError):
+    """There is no library as asked for, or it does not go with this version of the kernels."""
+
+
+@cache
+def sources() -> str:
+    """Hash of the sources of kernels, and of what compiles them."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.stem not in NO_KERNELS:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()
+
+
+def find() -> Path:
+    """The library that `aot` stands for: beside this package, in the environment's lib, or where the loader looks."""
+    beside, prefix = Path(__file__).parent, Path(sys.prefix)
+    for path in (beside / NAME, prefix / "lib" / NAME, prefix / "lib64" / NAME, Path("/usr/local/lib") / NAME):
+        if path.exists():
+            return path
+    return Path(NAME)
+
+
+def check() -> None:
+    """Raise UnusableLibraryError where a library is asked for that can't be had."""
+    _library(os.environ.get(KERNELS, "jit"))
+
+
+def address_of(name: str) -> int | None:
+    """The address of a kernel's C function, by `Kernel.named`; None where it has to be compiled."""
+    library = _library(os.environ.get(KERNELS, "jit"))
+    return None if library is None else library.mpigd_kernel(name.encode())
+
+
+@cache
+def _library(asked: str) -> ctypes.CDLL | None:
+    if asked in ("", "jit"):
+        return None
+    path = find() if asked == "aot" else Path(asked)
+    try:
+        library = ctypes.CDLL(str(path))
+        built_from = library.mpigd_kernel_sources
+    except (OSError, AttributeError) as error:
+        raise UnusableLibraryError(
+            f"{path}: no library of kernels: {error}; build libmpigd with CMake, or use --kernels jit"
+        ) from None
+    built_from.restype = ctypes.c_char_p
+    library.mpigd_kernel.argtypes, library.mpigd_kernel.restype = [ctypes.c_char_p], ctypes.c_void_p
+    if built_from().decode() != sources():
+        raise UnusableLibraryError(f"{path}: built from other kernels than these; build it again, or use --kernels jit")
+    return library
