@@ -9,6 +9,7 @@ from mpigd.cli import dispatch
 from mpigd.comm import Comm
 from mpigd.errors import LostError, MpigdError, RanksLostError, complain
 from mpigd.launch import check_launch, end_hanging_launcher, note
+from mpigd.platforms import print_anything
 
 INTERRUPTED = 130
 
@@ -33,6 +34,7 @@ def attempt(comm: Comm) -> int:
 
 def main() -> int:
     """Run the command of sys.argv on all ranks and return the exit status of this one."""
+    print_anything()
     comm = Comm.world()
     try:
         check_launch(comm.size)

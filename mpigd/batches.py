@@ -11,6 +11,7 @@ from pathlib import Path
 import mpigd_kernels as kernels
 import numpy as np
 
+from mpigd import platforms
 from mpigd.columns import Columns
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset, prepare, shared_header
@@ -18,7 +19,7 @@ from mpigd.errors import DataError
 from mpigd.reader import Reader, slice_rows
 from mpigd.reading import Rows, rows_of
 from mpigd.storage import Header, Names
-from mpigd.streaming import MARGIN, PART_BYTES, ahead, resident
+from mpigd.streaming import MARGIN, PART_BYTES, ahead
 
 BESIDE = 3 * 8  # bytes of a row beside X: target, weight, offset
 
@@ -115,7 +116,7 @@ def rows_at_once(header: Header, memory: int | None, of_a_row: int) -> int:
     rows = max(PART_BYTES // (row * header.block), 1)
     if memory is None:
         return rows * header.block
-    taken = resident() + MARGIN
+    taken = platforms.resident_memory() + MARGIN
     most = (memory - taken) // (2 * row * header.block)
     if most < 1:
         raise DataError(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import socket
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import numpy as np
 from mpigd_kernels import exact
 
+from mpigd import platforms
 from mpigd.errors import BitsError, MpigdError, RanksLostError
 from mpigd.replicated import digest
 
@@ -112,13 +112,13 @@ class Comm:
 
         Where a rank dies before MPI has begun, the others wait for it for ever; so they are given a limit.
         """
-        limited = GOES_ON in os.environ and hasattr(signal, "alarm")
+        limited = GOES_ON in os.environ
         if limited:
-            signal.alarm(BEGINNING)
+            platforms.end_after(BEGINNING)
         from mpi4py import MPI
 
         if limited:
-            signal.alarm(0)
+            platforms.end_after(0)
         return cls(MPI.COMM_WORLD)
 
     @classmethod
@@ -389,9 +389,8 @@ class Comm:
         if self.damaged:
             sys.stdout.flush()
             os._exit(status)
-        if self.survives and hasattr(signal, "alarm"):
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(FINISHING)
+        if self.survives:
+            platforms.end_after(FINISHING)
 
     def _meet(self, comm: Intracomm) -> None:
         """Wait for all ranks of a communicator without keeping a core busy: others of this machine may need it.

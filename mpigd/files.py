@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mpigd import platforms
 from mpigd.errors import OutputError
 
 
@@ -28,12 +29,12 @@ def temporary_name(path: Path) -> Path:
 
 def flush(path: Path) -> None:
     """Have what was written to a file or directory on the disk."""
-    directory = path.is_dir()
-    if directory and os.name != "posix":
+    if path.is_dir():
+        platforms.flush_directory(path)
         return
-    descriptor = os.open(path, os.O_RDONLY if directory else os.O_RDWR)
+    descriptor = os.open(path, os.O_RDWR)
     try:
-        os.fsync(descriptor)
+        platforms.flush(descriptor)
     finally:
         os.close(descriptor)
 
@@ -42,7 +43,7 @@ def publish(path: Path) -> None:
     """Give the complete temporary file, or directory, its name: flush it to disk, then rename it."""
     temporary = temporary_name(path)
     flush(temporary)
-    temporary.replace(path)
+    platforms.rename(temporary, path)
     flush(path.parent)  # the new name, too, is to outlive the machine
 
 
@@ -75,14 +76,14 @@ def write_at(descriptor: int, place: int, array: np.ndarray) -> None:
     """Write the bytes of an array to an open file, from byte `place` on."""
     memory, done = _bytes_of(np.ascontiguousarray(array)), 0
     while done < len(memory):
-        done += os.pwrite(descriptor, memory[done:], place + done)
+        done += platforms.write_some(descriptor, memory[done:], place + done)
 
 
 def read_at(descriptor: int, place: int, out: np.ndarray) -> None:
     """Fill a C-contiguous array with the bytes of an open file from byte `place` on; OSError where it ends before."""
     memory, done = _bytes_of(out), 0
     while done < len(memory):
-        got = os.preadv(descriptor, [memory[done:]], place + done)
+        got = platforms.read_some(descriptor, memory[done:], place + done)
         if not got:
             raise OSError(f"the file ends {len(memory) - done} bytes too early: it is truncated")
         done += got

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -129,7 +128,7 @@ def _check_index(item: h5py.Dataset, path: Path, name: str) -> None:
 def in_one_piece(item: h5py.Dataset) -> bool:
     """Whether a dataset lies in one piece in its file, as numbers in memory do, and can be read at its place."""
     plain = item.chunks is None and not item.is_virtual and not item.external and item.dtype.isnative
-    if not plain or not hasattr(os, "preadv") or item.id.get_offset() is None:
+    if not plain or item.id.get_offset() is None:
         return False
     # HDF5 knows types that numpy does not: of fewer bits, or shifted ones.
     return bool(item.id.get_type() == h5py.h5t.py_create(item.dtype, logical=True))

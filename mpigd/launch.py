@@ -8,8 +8,8 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
+from mpigd import platforms
 from mpigd.errors import UsageError, same_everywhere
 from mpigd.options import parse_seconds
 
@@ -80,13 +80,11 @@ def end_hanging_launcher(patience: int = HANGING) -> None:
     """Leave a process behind that ends this one's launcher if that has not ended after so many seconds.
 
     prterun of Open MPI 5 (PRRTE 3.0.11) was seen to wait for a lock for ever when all ranks had stopped after a signal
-    that it had been sent as well; a batch job would wait with it until its limit. Does nothing with other launchers,
-    and where a process can't be asked for its name (/proc).
+    that it had been sent as well; a batch job would wait with it until its limit. Does nothing with other launchers.
     """
     launcher = os.getppid()
-    with suppress(OSError):
-        name = Path(f"/proc/{launcher}/comm").read_text(encoding="utf-8").strip()
-        if name.startswith("prte"):
+    if platforms.program_of(launcher).startswith("prte"):
+        with suppress(OSError):
             subprocess.Popen(
                 ["sh", "-c", WAIT_AND_KILL.format(pid=launcher, patience=patience)],
                 stdin=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ from typing import Any
 import mpigd_kernels as kernels
 import numpy as np
 
+from mpigd import platforms
 from mpigd.comm import Comm
 from mpigd.dataset import shared_header
 from mpigd.files import check_writable, written_whole
@@ -24,7 +25,6 @@ from mpigd.problem import check_loss, check_solver, make_solver
 from mpigd.solvers import ONE_OUTPUT
 from mpigd.solvers.choice import Work, expected_work
 from mpigd.storage import Names, find_files
-from mpigd.streaming import resident
 
 UP_TO = 32  # ranks, and twice as many, are looked at where no number is asked for
 COMPRESSED = ("int8", "top-share")
@@ -95,7 +95,7 @@ def run(comm: Comm, options: Plan, observers: Sequence[Any] = ()) -> Planned:
         check_solver(fit)
         if options.slurm is not None and comm.rank == 0:
             check_writable(options.slurm)
-    process = int(comm.max(np.array([resident()]))[0])
+    process = int(comm.max(np.array([platforms.resident_memory()]))[0])
     sample = _sample(comm, fit)
     with comm.agreement():
         solver, name, why = make_solver(fit, sample.data)

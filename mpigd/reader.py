@@ -18,6 +18,7 @@ import h5py
 import mpigd_kernels as kernels
 import numpy as np
 
+from mpigd import platforms
 from mpigd.errors import DataError
 from mpigd.files import read_at
 from mpigd.hdf5 import damage_reported, in_one_piece, load_filters, open_file
@@ -36,9 +37,8 @@ class Raw:
         self.shape, self._dtype = dataset.shape, dataset.dtype
         self._offset = dataset.id.get_offset()
         self._row = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
-        self._descriptor = os.open(path, os.O_RDONLY)
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._descriptor, self._offset, dataset.shape[0] * self._row, os.POSIX_FADV_SEQUENTIAL)
+        self._descriptor = platforms.open_bytes(path, os.O_RDONLY)
+        platforms.will_read(self._descriptor, self._offset, dataset.shape[0] * self._row)
 
     def read(self, first: int, out: np.ndarray) -> None:
         """Rows from `first` on into out, C-contiguous."""

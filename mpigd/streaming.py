@@ -5,16 +5,15 @@ A streamed slice is a sequence of slices in memory, of which two are alive at a 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import mpigd_kernels as kernels
 import numpy as np
 
+from mpigd import platforms
 from mpigd.errors import DataError
 from mpigd.fingerprint import Hasher
 from mpigd.parted import PartedSlice
@@ -27,7 +26,6 @@ PART_BYTES = 32 << 20  # of X that is read at once
 KERNELS, OF_A_COLUMN, OF_A_SQUARE, LARGEST_SQUARE = 16 << 20, 1000, 64, 4096
 MARGIN = 48 << 20  # which is left free where there is a limit
 PLAIN = ("n", "block", "y", "weight", "offset", "computing", "picked")  # fields of every slice
-TYPICAL = 160 << 20  # of a process before it reads
 COPY_SHARE = 0.5  # of the memory for X that a copy of some columns may take
 
 
@@ -218,7 +216,8 @@ def room_for_rows(header: Header, rows: int, memory: int, taken: int | None = No
     of_a_row : as for `beside_rows`.
     """
     d = header.d
-    others = (resident() if taken is None else taken) + MARGIN + beside_rows(header, rows, of_a_row=of_a_row)
+    taken = platforms.resident_memory() if taken is None else taken
+    others = taken + MARGIN + beside_rows(header, rows, of_a_row=of_a_row)
     block = max(header.bytes // max(-(-header.n // header.block), 1), 1)
     left = memory - others
     if left < 3 * block:
@@ -238,24 +237,13 @@ def scant_room(header: Header, rows: int) -> Room:
 
 def check_memory(header: Header, rows: int) -> None:
     """Raise DataError if X of so many rows is larger than the memory of this machine."""
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, AttributeError):  # Windows
-        return
+    there = platforms.physical_memory()
     needed = header.bytes * rows // header.n
-    if needed > there:
+    if there and needed > there:
         raise DataError(
             f"{header.label}: X of {rows} rows takes {needed / 2**30:.1f} GiB on a rank, and the machine has "
             f"{there / 2**30:.1f} GiB; use more ranks, or --memory to read it anew for every pass"
         )
-
-
-def resident() -> int:
-    """Bytes of memory that this process has taken so far."""
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):  # not Linux
-        return TYPICAL
 
 
 def streamed(

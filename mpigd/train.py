@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from typing import Any
 import mpigd_kernels as kernels
 import numpy as np
 
-from mpigd import tracking
+from mpigd import platforms, tracking
 from mpigd.comm import Comm, Member
 from mpigd.curves import curves
 from mpigd.dataset import Dataset
@@ -390,7 +389,7 @@ def model_at(objective: Objective, data: Dataset, options: Train, state: State, 
 
 def note_cores(threads: int) -> None:
     """Say on standard error where threads will have to share cores: launchers bind ranks to one unless told."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = platforms.own_cores()
     if threads > cores:
         complain(
             f"note: --threads {threads}, but rank 0 may use {cores} core(s) only; "

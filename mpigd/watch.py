@@ -5,9 +5,9 @@ In a thread of its own: a signal handler in Python runs only when a call into MP
 
 from __future__ import annotations
 
-import os
 import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from mpigd import platforms
 from mpigd.comm import Comm, Member
 from mpigd.errors import LostError, complain
 
 PERIOD = 0.2  # seconds between looks
-STOPPING = ("SIGTERM", "SIGINT", "SIGUSR1")
 # What a rank asks for in a sum: small numbers of which sums tell how many ranks asked for what.
 FOR_SIGNAL, FOR_TIME = 1, 1 << 20
 TWICE = 1.0  # seconds after which a second signal is meant as one: launchers and schedulers may both send the first
@@ -49,13 +49,12 @@ class Watch:
         self._end = threading.Event()
 
     def __enter__(self) -> Watch:
-        self._pipe, self._wake = os.pipe()
-        os.set_blocking(self._wake, False)
-        numbers = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+        self._heard, self._wake = socket.socketpair()  # Windows can't wait for a pipe
+        self._wake.setblocking(False)
         self._handlers = {}
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
-            self._woken = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+            self._handlers = {number: signal.signal(number, lambda *_: None) for number in platforms.STOPPING}
+            self._woken = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._look, name="mpigd-watch", daemon=True)
         self._thread.start()
         return self
@@ -69,13 +68,13 @@ class Watch:
                 signal.signal(number, handler)
         self._comm.asks = 0
         self._unmark()
-        os.close(self._pipe)
-        os.close(self._wake)
+        self._heard.close()
+        self._wake.close()
 
     def _look(self) -> None:
         while not self._end.is_set():
-            if select.select([self._pipe], [], [], PERIOD)[0]:
-                for number in os.read(self._pipe, 64):
+            if select.select([self._heard], [], [], PERIOD)[0]:
+                for number in self._heard.recv(64):
                     if number in self._handlers:
                         self._signalled(number)
             if self.deadline and self._comm.rank == 0 and time.time() >= self.deadline():
@@ -126,8 +125,7 @@ class Watch:
         for member in stalled if goes_on else ():
             first = next(other for other in waiting if other.host == member.host)
             if first == self._me:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(member.pid, signal.SIGKILL)
+                platforms.kill(member.pid)
 
     @property
     def _me(self) -> Member:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+
+from mpigd import platforms
 
 # The library holds Python's lock while it loops, so that no thread or signal handler of this process could run.
 SCRIPT = """
@@ -29,7 +29,7 @@ def limited(seconds: float, message: str) -> Iterator[None]:
     Print it, too, if the process dies meanwhile. The launcher then ends the other ranks. Without a POSIX shell there
     is no limit.
     """
-    shell = shutil.which("sh")
+    shell = platforms.posix_shell()
     if shell is None:
         yield
         return
@@ -38,6 +38,5 @@ def limited(seconds: float, message: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(watcher.pid, signal.SIGKILL)
+        platforms.kill_session(watcher.pid)
         watcher.wait()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from mpigd import platforms
 from mpigd.comm import Comm
 from mpigd.errors import OutputError, UsageError
 from mpigd.files import check_writable, flush, publish, reported, temporary_name, write_at
@@ -97,7 +98,7 @@ def _hdf5(
     places = comm.share(places)
     with ExitStack() as stack:
         with comm.agreement(), reported(path):
-            descriptor = os.open(temporary, os.O_WRONLY)
+            descriptor = platforms.open_bytes(temporary, os.O_WRONLY)
             stack.callback(os.close, descriptor)
 
         def put(first: int, values: Mapping[str, np.ndarray]) -> None:
@@ -107,7 +108,7 @@ def _hdf5(
 
         yield put
         with comm.agreement(), reported(path):
-            os.fsync(descriptor)
+            platforms.flush(descriptor)
 
 
 @contextmanager

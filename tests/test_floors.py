@@ -35,6 +35,7 @@ FLOORS = [
         "mpigd.watchdog",
         "mpigd.ownership",
         "mpigd.parted",
+        "mpigd.platforms",
         "mpigd.launch",
         "mpigd.predictor",
         "mpigd.bootstrap",

@@ -22,9 +22,10 @@ from mpigd.errors import DataError, OutputError, UsageError
 from mpigd.metrics import classification, regression
 from mpigd.model import Model
 from mpigd.options import Evaluate, Predict, Train
+from mpigd.platforms import resident_memory
 from mpigd.predict import evaluate, predict
 from mpigd.storage import Names, read_header
-from mpigd.streaming import MARGIN, PART_BYTES, resident
+from mpigd.streaming import MARGIN, PART_BYTES
 from mpigd.train import run
 
 pytestmark = pytest.mark.mpi
@@ -260,7 +261,7 @@ def test_memory_bounds_a_batch() -> None:
     free = rows_at_once(many, None, 80)
     assert free % many.block == 0
     assert free * (64 * many.dtype.itemsize + 104) <= PART_BYTES
-    room = resident() + MARGIN + (16 << 20)
+    room = resident_memory() + MARGIN + (16 << 20)
     assert many.block <= rows_at_once(many, room, 80) < free / 3
     with pytest.raises(DataError, match="--memory 1 MiB is too little"):
         rows_at_once(many, 1 << 20, 80)

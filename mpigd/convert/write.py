@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mpigd import platforms
 from mpigd.comm import Comm
 from mpigd.convert.arrow import numbers
 from mpigd.convert.plan import Plan
@@ -176,7 +177,7 @@ def _write_contiguous(
 ) -> None:
     """Put the rows of this rank at their place in the file."""
     with reported(path), ExitStack() as stack:
-        file = os.open(temporary, os.O_WRONLY)
+        file = platforms.open_bytes(temporary, os.O_WRONLY)
         stack.callback(os.close, file)
 
         def put(name: str, first: int, rows: np.ndarray) -> None:
@@ -186,7 +187,7 @@ def _write_contiguous(
             write_at(file, place, np.asarray(rows, dtype))
 
         fill(put, plan, settled, batches, advance)
-        os.fsync(file)
+        platforms.flush(file)
 
 
 def _write_chunked(

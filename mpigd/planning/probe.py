@@ -5,12 +5,10 @@ All ranks measure at once and agree on the slowest; a few seconds in all. Progra
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,6 +16,7 @@ import mpigd_kernels as kernels
 import numpy as np
 from mpigd_kernels.factor import factor
 
+from mpigd import platforms
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset, prepare
 from mpigd.objective import outputs_of
@@ -69,7 +68,8 @@ def measure_machine(comm: Comm, sample: Sample, options: Train, hessian: bool) -
     """Measure. hessian : whether the solver forms some. A collective."""
     with comm.node() as node:
         each = int(comm.max(np.array([node.size]))[0])
-        cores = free_cores()
+        with platforms.on_any_core():
+            cores = platforms.own_cores()
         bus = memory_bus(node, cores)
         link = shared_link(node)
     rates = {
@@ -84,7 +84,7 @@ def measure_machine(comm: Comm, sample: Sample, options: Train, hessian: bool) -
     }
     agreed = dict(zip(rates, comm.max(np.array(list(rates.values()))).tolist(), strict=True))
     within = Link(agreed.pop("latency"), agreed.pop("per_byte"))
-    least = comm.max(-np.array([cores, physical_memory()]))
+    least = comm.max(-np.array([cores, platforms.physical_memory()]))
     return Machine(
         cores=-int(least[0]),
         memory=-int(least[1]),
@@ -189,7 +189,7 @@ def memory_bus(node: Comm, cores: int) -> float:
     with ThreadPoolExecutor(threads) as pool:
 
         def once(array: np.ndarray) -> None:
-            with on_any_core():
+            with platforms.on_any_core():
                 array.sum()
 
         node.leave()
@@ -212,32 +212,3 @@ def shared_link(node: Comm) -> Link | None:
 
         times.append(timed(node, several) / often)
     return fitted(MESSAGES, node.max(np.array(times)).tolist(), node.size)
-
-
-@contextmanager
-def on_any_core() -> Iterator[None]:
-    """Let this thread alone run on all cores that the system gives the job: launchers bind ranks to one."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    with suppress(OSError):
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def free_cores() -> int:
-    """Cores of this machine that the job may use."""
-    with on_any_core():
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def physical_memory() -> int:
-    """Bytes of memory of this machine; 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 0
