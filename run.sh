@@ -259,6 +259,7 @@ case ${1:-} in
         case " $* " in
             " convert "*) setup convert ;;
             " explain "*) setup inference ;;
+            " export "* | " import "*) setup exchange ;;
             " report "* | *" --report "*) setup report ;;
             *) setup run ;;
         esac
