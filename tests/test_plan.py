@@ -18,7 +18,7 @@ from conftest import load_table, mpirun
 from mpigd_data import path_of
 from scipy import sparse
 
-from mpigd.cli import parse
+from mpigd.arguments import parse
 from mpigd.comm import Comm
 from mpigd.dataset import read
 from mpigd.errors import DataError, UsageError
@@ -306,7 +306,7 @@ def test_the_script_asks_for_what_was_planned(tmp_path: Path) -> None:
         "--requeue",
         "--open-mode=append",
     ]
-    assert "train 'some data.h5' 'more*.h5' --loss=logistic --lower=-1.5 --no-intercept --threads=2 --resume" in text
+    assert "train 'some data.h5' 'more*.h5' --loss=logistic --no-intercept --lower=-1.5 --threads=2 --resume" in text
     assert "run=runs/mpigd-$SLURM_JOB_ID\n" in text
     assert 'slot:PE="$SLURM_CPUS_PER_TASK"' in text
 
@@ -329,7 +329,7 @@ def test_time_limits(seconds: float, limit: str) -> None:
 )
 def test_the_command_of_the_script_has_the_same_options(changed: dict[str, Any]) -> None:
     options = Train((Path("x.h5"), Path("y.h5")), **changed)
-    assert parse(["train", *arguments_of(options)]) == options
+    assert parse(["train", *arguments_of(options)], {"train": Train}) == options
 
 
 # ---- the job ----
