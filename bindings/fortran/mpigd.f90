@@ -1,0 +1,694 @@
+!> Fortran 2008 for libmpigd: see mpigd.h for what procedures compute.
+!>
+!> - Shapes are those of C in reverse, so that nothing is copied or transposed: rows x(d, n), one row of the table being
+!>   one column of x; coef(K, d), intercept(K), eta(K, n), gradient(K, d + 1), the intercepts' last.
+!> - x is of real(real64) or real(real32).
+!> - Every procedure that can fail takes `stat` and `message`, as allocate does. Where stat is left out, what fails ends
+!>   the program with the message on the error unit.
+!> - Models, slices and problems free what they own when they go out of scope. They can't be copied by assignment.
+!> - Fits and derivatives take `ranks`, the other processes: none where it is left out, and see mpigd_mpi.f90.
+module mpigd
+  use, intrinsic :: iso_c_binding
+  use mpigd_c
+  use, intrinsic :: iso_fortran_env, only: error_unit, int64, real32, real64
+  implicit none
+  private
+  public :: mpigd_model, mpigd_slice, mpigd_problem, mpigd_loss, mpigd_options, mpigd_result, mpigd_ranks, mpigd_error
+  public :: mpigd_value_gradient, mpigd_hessian_product, mpigd_fit, mpigd_block_rows, mpigd_finish
+  public :: mpigd_ok, mpigd_internal, mpigd_usage, mpigd_data, mpigd_diverged, mpigd_output, mpigd_memory
+  public :: mpigd_mpi_failed
+  public :: mpigd_gd, mpigd_lbfgs, mpigd_newton
+
+  !> A loss by its name. Zeros stand for defaults.
+  type :: mpigd_loss
+    character(len=:), allocatable :: name
+    real(real64) :: parameter = 0.0_real64, smoothing = 0.0_real64
+    integer(int64) :: outputs = 0_int64
+  end type
+
+  !> Options of a fit.
+  type :: mpigd_options
+    type(mpigd_loss) :: loss
+    integer(c_int) :: solver = mpigd_lbfgs
+    real(real64) :: l2 = 0.0_real64
+    logical :: intercept = .true., standardize = .true.
+    real(real64) :: tol = 1e-6_real64, max_passes = 1000.0_real64, learning_rate = 0.0_real64
+  end type
+
+  !> A fitted model.
+  type :: mpigd_model
+    private
+    type(c_ptr) :: handle = c_null_ptr
+  contains
+    procedure :: read => model_read
+    procedure :: create => model_create
+    procedure :: write => model_write
+    procedure :: columns => model_columns
+    procedure :: outputs => model_outputs
+    procedure :: classes => model_classes
+    procedure :: probabilities => model_probabilities
+    procedure :: answers => model_answers
+    procedure :: coef => model_coef
+    procedure :: intercept => model_intercept
+    procedure :: labels => model_labels
+    procedure :: loss => model_loss
+    procedure :: feature => model_feature
+    procedure, private :: eta_real64, eta_real32, predict_real64, predict_real32, proba_real64, proba_real32
+    generic :: eta => eta_real64, eta_real32
+    generic :: predict => predict_real64, predict_real32
+    generic :: predict_proba => proba_real64, proba_real32
+    procedure, private :: model_assign
+    generic :: assignment(=) => model_assign
+    final :: model_free
+  end type
+
+  !> Rows of this process, copied.
+  type :: mpigd_slice
+    private
+    type(c_ptr) :: handle = c_null_ptr
+  contains
+    procedure, private :: create_real64, create_real32
+    generic :: create => create_real64, create_real32
+    procedure :: rows => slice_rows
+    procedure :: columns => slice_columns
+    procedure, private :: slice_assign
+    generic :: assignment(=) => slice_assign
+    final :: slice_free
+  end type
+
+  !> The objective of a fit, a function of theta(outputs, rows), for solvers of your own.
+  type :: mpigd_problem
+    private
+    type(c_ptr) :: handle = c_null_ptr
+    type(mpigd_ranks), pointer :: ranks => null()
+  contains
+    procedure :: create => problem_create
+    procedure :: rows => problem_rows
+    procedure :: outputs => problem_outputs
+    procedure :: evaluate => problem_evaluate
+    procedure :: product => problem_product
+    procedure, private :: problem_assign
+    generic :: assignment(=) => problem_assign
+    final :: problem_free
+  end type
+
+contains
+
+  !---- Failures and text -----------------------------------------------------------------------------------------
+
+  !> Hand a failure to the caller, or end the program.
+  subroutine mpigd_finish(status, error, stat, message)
+    integer(c_int), intent(in) :: status
+    type(mpigd_error), intent(in) :: error
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    character(len=:), allocatable :: said
+    integer :: i, length
+
+    length = 0
+    if (status /= mpigd_ok) length = findloc(error%message, c_null_char, dim=1) - 1
+    allocate (character(len=length) :: said)
+    do i = 1, length
+      said(i:i) = error%message(i)
+    end do
+    if (.not. present(stat) .and. status /= mpigd_ok) then
+      write (error_unit, "(2a)") "mpigd: ", said
+      error stop 1
+    end if
+    if (present(stat)) stat = status
+    if (present(message)) message = said
+  end subroutine
+
+  !> The same for a mistake that is found before C is called.
+  subroutine refuse(what, stat, message)
+    character(len=*), intent(in) :: what
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    type(mpigd_error) :: error
+    integer :: i
+
+    error%message = c_null_char
+    do i = 1, len(what)
+      error%message(i) = what(i:i)
+    end do
+    call mpigd_finish(mpigd_usage, error, stat, message)
+  end subroutine
+
+  !> A copy of text of C; empty for NULL.
+  function text_of(pointer) result(text)
+    type(c_ptr), intent(in) :: pointer
+    character(len=:), allocatable :: text
+    character(kind=c_char), pointer :: letters(:)
+    integer :: i
+
+    if (.not. c_associated(pointer)) then
+      text = ""
+      return
+    end if
+    call c_f_pointer(pointer, letters, [c_strlen(pointer)])
+    allocate (character(len=size(letters)) :: text)
+    do i = 1, size(letters)
+      text(i:i) = letters(i)
+    end do
+  end function
+
+  !> A loss as C takes it; name is where its name is to be kept.
+  function loss_of(loss, name) result(found)
+    type(mpigd_loss), intent(in) :: loss
+    character(kind=c_char), intent(out), target :: name(:)
+    type(c_loss) :: found
+    integer :: i
+
+    name = c_null_char
+    if (allocated(loss%name)) then
+      do i = 1, min(len_trim(loss%name), size(name) - 1)
+        name(i) = loss%name(i:i)
+      end do
+    end if
+    found = c_loss(c_loc(name), loss%parameter, loss%smoothing, loss%outputs)
+  end function
+
+  function options_of(options, name) result(found)
+    type(mpigd_options), intent(in) :: options
+    character(kind=c_char), intent(out), target :: name(:)
+    type(c_options) :: found
+
+    found = c_options(loss_of(options%loss, name), options%solver, options%l2, merge(1, 0, options%intercept), &
+      merge(1, 0, options%standardize), options%tol, options%max_passes, options%learning_rate)
+  end function
+
+  function address_of_ranks(ranks) result(address)
+    type(mpigd_ranks), intent(in), target, optional :: ranks
+    type(c_ptr) :: address
+
+    address = c_null_ptr
+    if (present(ranks)) address = c_loc(ranks)
+  end function
+
+  function address_of(numbers) result(address)
+    real(real64), intent(in), target, contiguous, optional :: numbers(:)
+    type(c_ptr) :: address
+
+    address = c_null_ptr
+    if (present(numbers)) then
+      if (size(numbers) > 0) address = c_loc(numbers)
+    end if
+  end function
+
+  !---- Models ----------------------------------------------------------------------------------------------------
+
+  subroutine model_read(self, path, stat, message)
+    class(mpigd_model), intent(inout) :: self
+    character(len=*), intent(in) :: path
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+
+    call c_model_free(self%handle)
+    status = c_model_read(trim(path)//c_null_char, self%handle, error)
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  !> A model of coef(K, d) and intercept(K); labels of classes, ascending, or none.
+  subroutine model_create(self, loss, coef, intercept, labels, stat, message)
+    class(mpigd_model), intent(inout) :: self
+    character(len=*), intent(in) :: loss
+    real(real64), intent(in), contiguous :: coef(:, :), intercept(:)
+    real(real64), intent(in), target, contiguous, optional :: labels(:)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+    integer(int64) :: classes
+
+    if (size(coef, 1) /= size(intercept)) then
+      call refuse("coef needs as many rows as intercept has numbers", stat, message)
+      return
+    end if
+    classes = 0
+    if (present(labels)) classes = size(labels, kind=int64)
+    call c_model_free(self%handle)
+    status = c_model_new(trim(loss)//c_null_char, size(coef, 2, int64), size(coef, 1, int64), coef, &
+      intercept, classes, address_of(labels), self%handle, error)
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  subroutine model_write(self, path, stat, message)
+    class(mpigd_model), intent(in) :: self
+    character(len=*), intent(in) :: path
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+
+    status = c_model_write(self%handle, trim(path)//c_null_char, error)
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  impure elemental subroutine model_free(self)
+    type(mpigd_model), intent(inout) :: self
+
+    call c_model_free(self%handle)
+    self%handle = c_null_ptr
+  end subroutine
+
+  subroutine model_assign(self, other)
+    class(mpigd_model), intent(inout) :: self
+    class(mpigd_model), intent(in) :: other
+
+    if (.not. c_associated(self%handle, other%handle)) error stop "mpigd: models can't be copied; pass them on"
+  end subroutine
+
+  pure integer(int64) function model_columns(self)
+    class(mpigd_model), intent(in) :: self
+    model_columns = c_model_columns(self%handle)
+  end function
+
+  pure integer(int64) function model_outputs(self)
+    class(mpigd_model), intent(in) :: self
+    model_outputs = c_model_outputs(self%handle)
+  end function
+
+  !> How many classes; 0 for a regression.
+  pure integer(int64) function model_classes(self)
+    class(mpigd_model), intent(in) :: self
+    model_classes = c_model_classes(self%handle)
+  end function
+
+  !> How many probabilities predict_proba gives of a row; 0 for a model without.
+  pure integer(int64) function model_probabilities(self)
+    class(mpigd_model), intent(in) :: self
+    model_probabilities = c_model_probabilities(self%handle)
+  end function
+
+  !> How many numbers predict gives of a row.
+  pure integer(int64) function model_answers(self)
+    class(mpigd_model), intent(in) :: self
+    model_answers = c_model_answers(self%handle)
+  end function
+
+  !> Coefficients (K, d).
+  function model_coef(self) result(coef)
+    class(mpigd_model), intent(in) :: self
+    real(real64), allocatable :: coef(:, :)
+    real(real64), pointer :: inside(:, :)
+
+    call c_f_pointer(c_model_coef(self%handle), inside, [self%outputs(), self%columns()])
+    coef = inside
+  end function
+
+  !> Intercepts (K).
+  function model_intercept(self) result(intercept)
+    class(mpigd_model), intent(in) :: self
+    real(real64), allocatable :: intercept(:)
+    real(real64), pointer :: inside(:)
+
+    call c_f_pointer(c_model_intercept(self%handle), inside, [self%outputs()])
+    intercept = inside
+  end function
+
+  !> Labels of classes, ascending; of size 0 for a regression.
+  function model_labels(self) result(labels)
+    class(mpigd_model), intent(in) :: self
+    real(real64), allocatable :: labels(:)
+    real(real64), pointer :: inside(:)
+
+    allocate (labels(0))
+    if (self%classes() == 0) return
+    call c_f_pointer(c_model_labels(self%handle), inside, [self%classes()])
+    labels = inside
+  end function
+
+  function model_loss(self) result(name)
+    class(mpigd_model), intent(in) :: self
+    character(len=:), allocatable :: name
+
+    name = text_of(c_model_loss(self%handle))
+  end function
+
+  !> Name of a column, from 1.
+  function model_feature(self, column) result(name)
+    class(mpigd_model), intent(in) :: self
+    integer, intent(in) :: column
+    character(len=:), allocatable :: name
+
+    name = text_of(c_model_feature(self%handle, int(column - 1, int64)))
+  end function
+
+  !---- Prediction ------------------------------------------------------------------------------------------------
+
+  !> Linear predictors out(K, n) of x(d, n).
+  subroutine eta_real64(self, x, out, stat, message)
+    class(mpigd_model), intent(in) :: self
+    real(real64), intent(in), target, contiguous :: x(:, :)
+    real(real64), intent(out), contiguous :: out(:, :)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    if (fits(self, shape(x), size(out), self%outputs(), stat, message)) &
+      call of_rows(c_eta, self, float64, size(x, 2), c_loc(x), out, stat, message)
+  end subroutine
+
+  subroutine eta_real32(self, x, out, stat, message)
+    class(mpigd_model), intent(in) :: self
+    real(real32), intent(in), target, contiguous :: x(:, :)
+    real(real64), intent(out), contiguous :: out(:, :)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    if (fits(self, shape(x), size(out), self%outputs(), stat, message)) &
+      call of_rows(c_eta, self, float32, size(x, 2), c_loc(x), out, stat, message)
+  end subroutine
+
+  !> Labels of classes, or expected y, out(n) of x(d, n); of several outputs those of a row one after the other.
+  subroutine predict_real64(self, x, out, stat, message)
+    class(mpigd_model), intent(in) :: self
+    real(real64), intent(in), target, contiguous :: x(:, :)
+    real(real64), intent(out), contiguous :: out(:)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    if (fits(self, shape(x), size(out), self%answers(), stat, message)) &
+      call of_rows(c_predict, self, float64, size(x, 2), c_loc(x), out, stat, message)
+  end subroutine
+
+  subroutine predict_real32(self, x, out, stat, message)
+    class(mpigd_model), intent(in) :: self
+    real(real32), intent(in), target, contiguous :: x(:, :)
+    real(real64), intent(out), contiguous :: out(:)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    if (fits(self, shape(x), size(out), self%answers(), stat, message)) &
+      call of_rows(c_predict, self, float32, size(x, 2), c_loc(x), out, stat, message)
+  end subroutine
+
+  !> Probabilities of classes, out(classes, n) of x(d, n), in the order of labels.
+  subroutine proba_real64(self, x, out, stat, message)
+    class(mpigd_model), intent(in) :: self
+    real(real64), intent(in), target, contiguous :: x(:, :)
+    real(real64), intent(out), contiguous :: out(:, :)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    if (fits(self, shape(x), size(out), self%probabilities(), stat, message)) &
+      call of_rows(c_predict_proba, self, float64, size(x, 2), c_loc(x), out, stat, message)
+  end subroutine
+
+  subroutine proba_real32(self, x, out, stat, message)
+    class(mpigd_model), intent(in) :: self
+    real(real32), intent(in), target, contiguous :: x(:, :)
+    real(real64), intent(out), contiguous :: out(:, :)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    if (fits(self, shape(x), size(out), self%probabilities(), stat, message)) &
+      call of_rows(c_predict_proba, self, float32, size(x, 2), c_loc(x), out, stat, message)
+  end subroutine
+
+  logical function fits(self, x, out, width, stat, message)
+    class(mpigd_model), intent(in) :: self
+    integer, intent(in) :: x(2), out
+    integer(int64), intent(in) :: width
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    fits = x(1) == self%columns() .and. out == x(2)*max(width, 1_int64)
+    if (.not. fits) call refuse("x needs the model's columns as its first dimension, and out a place for each number " &
+      //"of each row", stat, message)
+  end function
+
+  subroutine of_rows(function, self, kind, n, x, out, stat, message)
+    procedure(c_eta) :: function
+    class(mpigd_model), intent(in) :: self
+    integer(c_int), intent(in) :: kind
+    integer, intent(in) :: n
+    type(c_ptr), intent(in) :: x
+    real(real64), intent(out) :: out(*)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+
+    status = function(self%handle, kind, int(n, int64), x, out, error)
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  !---- Rows and derivatives --------------------------------------------------------------------------------------
+
+  !> Copy rows x(d, n), y(n). first_row : number of the first one among all, from 0.  total_rows : of all processes;
+  !> without them these are all rows.
+  subroutine create_real64(self, x, y, weight, offset, first_row, total_rows, stat, message)
+    class(mpigd_slice), intent(inout) :: self
+    real(real64), intent(in), target, contiguous :: x(:, :)
+    real(real64), intent(in), contiguous :: y(:)
+    real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
+    integer(int64), intent(in), optional :: first_row, total_rows
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    call create(self, float64, shape(x), c_loc(x), y, weight, offset, first_row, total_rows, stat, message)
+  end subroutine
+
+  subroutine create_real32(self, x, y, weight, offset, first_row, total_rows, stat, message)
+    class(mpigd_slice), intent(inout) :: self
+    real(real32), intent(in), target, contiguous :: x(:, :)
+    real(real64), intent(in), contiguous :: y(:)
+    real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
+    integer(int64), intent(in), optional :: first_row, total_rows
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    call create(self, float32, shape(x), c_loc(x), y, weight, offset, first_row, total_rows, stat, message)
+  end subroutine
+
+  subroutine create(self, kind, shape, x, y, weight, offset, first_row, total_rows, stat, message)
+    class(mpigd_slice), intent(inout) :: self
+    integer(c_int), intent(in) :: kind
+    integer, intent(in) :: shape(2)
+    type(c_ptr), intent(in) :: x
+    real(real64), intent(in), contiguous :: y(:)
+    real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
+    integer(int64), intent(in), optional :: first_row, total_rows
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+    integer(int64) :: first, total
+    logical :: right
+
+    right = size(y) == shape(2)
+    if (present(weight)) right = right .and. size(weight) == shape(2)
+    if (present(offset)) right = right .and. size(offset) == shape(2)
+    if (.not. right) then
+      call refuse("y, weight and offset need a number for each row, which is a column of x", stat, message)
+      return
+    end if
+    first = 0
+    if (present(first_row)) first = first_row
+    total = shape(2)
+    if (present(total_rows)) total = total_rows
+    call c_slice_free(self%handle)
+    status = c_slice_dense(kind, int(shape(2), int64), int(shape(1), int64), x, y, address_of(weight), &
+      address_of(offset), first, total, self%handle, error)
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  impure elemental subroutine slice_free(self)
+    type(mpigd_slice), intent(inout) :: self
+
+    call c_slice_free(self%handle)
+    self%handle = c_null_ptr
+  end subroutine
+
+  subroutine slice_assign(self, other)
+    class(mpigd_slice), intent(inout) :: self
+    class(mpigd_slice), intent(in) :: other
+
+    if (.not. c_associated(self%handle, other%handle)) error stop "mpigd: slices can't be copied; pass them on"
+  end subroutine
+
+  pure integer(int64) function slice_rows(self)
+    class(mpigd_slice), intent(in) :: self
+    slice_rows = c_slice_rows(self%handle)
+  end function
+
+  pure integer(int64) function slice_columns(self)
+    class(mpigd_slice), intent(in) :: self
+    slice_columns = c_slice_columns(self%handle)
+  end function
+
+  !> Weighted means over rows of the loss and of its derivatives, gradient(K, d + 1), and the sum of weights.
+  subroutine mpigd_value_gradient(slice, loss, coef, intercept, value, gradient, weight, ranks, stat, message)
+    type(mpigd_slice), intent(in) :: slice
+    type(mpigd_loss), intent(in) :: loss
+    real(real64), intent(in), contiguous :: coef(:, :), intercept(:)
+    real(real64), intent(out) :: value
+    real(real64), intent(out), contiguous :: gradient(:, :)
+    real(real64), intent(out) :: weight
+    type(mpigd_ranks), intent(in), target, optional :: ranks
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    character(kind=c_char), target :: name(64)
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+
+    if (.not. matches(slice, coef, intercept, shape(gradient), stat, message)) return
+    status = c_value_gradient(address_of_ranks(ranks), slice%handle, loss_of(loss, name), coef, intercept, &
+      value, gradient, weight, error)
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  !> The Hessian times direction(K, d + 1), of the same shape.
+  subroutine mpigd_hessian_product(slice, loss, coef, intercept, direction, product, ranks, stat, message)
+    type(mpigd_slice), intent(in) :: slice
+    type(mpigd_loss), intent(in) :: loss
+    real(real64), intent(in), contiguous :: coef(:, :), intercept(:), direction(:, :)
+    real(real64), intent(out), contiguous :: product(:, :)
+    type(mpigd_ranks), intent(in), target, optional :: ranks
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    character(kind=c_char), target :: name(64)
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+
+    if (.not. matches(slice, coef, intercept, shape(direction), stat, message)) return
+    if (.not. matches(slice, coef, intercept, shape(product), stat, message)) return
+    status = c_hessian_product(address_of_ranks(ranks), slice%handle, loss_of(loss, name), coef, intercept, &
+      direction, product, error)
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  logical function matches(slice, coef, intercept, found, stat, message)
+    type(mpigd_slice), intent(in) :: slice
+    real(real64), intent(in) :: coef(:, :), intercept(:)
+    integer, intent(in) :: found(2)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    matches = size(coef, 1) == size(intercept) .and. size(coef, 2) == slice%columns() &
+      .and. all(found == shape(coef) + [0, 1])
+    if (.not. matches) call refuse("of K outputs and d columns, coef is of (K, d), intercept of (K), gradient, " &
+      //"direction and product of (K, d + 1)", stat, message)
+  end function
+
+  !---- Fits ------------------------------------------------------------------------------------------------------
+
+  subroutine mpigd_fit(slice, options, model, result, ranks, stat, message)
+    type(mpigd_slice), intent(in) :: slice
+    type(mpigd_options), intent(in) :: options
+    type(mpigd_model), intent(inout) :: model
+    type(mpigd_result), intent(out), optional :: result
+    type(mpigd_ranks), intent(in), target, optional :: ranks
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    character(kind=c_char), target :: name(64)
+    type(mpigd_result) :: numbers
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+
+    call c_model_free(model%handle)
+    status = c_fit(address_of_ranks(ranks), slice%handle, options_of(options, name), model%handle, numbers, error)
+    if (present(result)) result = numbers
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  !> The slice has to live as long as the problem.
+  subroutine problem_create(self, slice, options, ranks, stat, message)
+    class(mpigd_problem), intent(inout) :: self
+    type(mpigd_slice), intent(in) :: slice
+    type(mpigd_options), intent(in) :: options
+    type(mpigd_ranks), intent(in), target, optional :: ranks
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    character(kind=c_char), target :: name(64)
+    type(c_ptr) :: others
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+
+    call free_problem(self%handle, self%ranks)
+    others = c_null_ptr
+    if (present(ranks)) then
+      allocate (self%ranks, source=ranks)
+      others = c_loc(self%ranks)
+    end if
+    status = c_problem_new(others, slice%handle, options_of(options, name), self%handle, error)
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  subroutine free_problem(handle, ranks)
+    type(c_ptr), intent(inout) :: handle
+    type(mpigd_ranks), pointer, intent(inout) :: ranks
+
+    call c_problem_free(handle)
+    handle = c_null_ptr
+    if (associated(ranks)) deallocate (ranks)
+  end subroutine
+
+  impure elemental subroutine problem_free(self)
+    type(mpigd_problem), intent(inout) :: self
+
+    call free_problem(self%handle, self%ranks)
+  end subroutine
+
+  subroutine problem_assign(self, other)
+    class(mpigd_problem), intent(inout) :: self
+    class(mpigd_problem), intent(in) :: other
+
+    if (.not. c_associated(self%handle, other%handle)) error stop "mpigd: problems can't be copied; pass them on"
+  end subroutine
+
+  pure integer(int64) function problem_rows(self)
+    class(mpigd_problem), intent(in) :: self
+    problem_rows = c_problem_rows(self%handle)
+  end function
+
+  pure integer(int64) function problem_outputs(self)
+    class(mpigd_problem), intent(in) :: self
+    problem_outputs = c_problem_outputs(self%handle)
+  end function
+
+  !> Value and gradient(outputs, rows) at theta(outputs, rows).
+  subroutine problem_evaluate(self, theta, value, gradient, stat, message)
+    class(mpigd_problem), intent(in) :: self
+    real(real64), intent(in), contiguous :: theta(:, :)
+    real(real64), intent(out) :: value
+    real(real64), intent(out), contiguous :: gradient(:, :)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+
+    if (.not. suits(self, shape(theta), shape(gradient), stat, message)) return
+    status = c_problem_evaluate(self%handle, theta, value, gradient, error)
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  !> The Hessian at theta times a direction, all of (outputs, rows).
+  subroutine problem_product(self, theta, direction, product, stat, message)
+    class(mpigd_problem), intent(in) :: self
+    real(real64), intent(in), contiguous :: theta(:, :), direction(:, :)
+    real(real64), intent(out), contiguous :: product(:, :)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+    type(mpigd_error) :: error
+    integer(c_int) :: status
+
+    if (.not. suits(self, shape(theta), shape(direction), stat, message)) return
+    if (.not. suits(self, shape(theta), shape(product), stat, message)) return
+    status = c_problem_product(self%handle, theta, direction, product, error)
+    call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  logical function suits(self, theta, other, stat, message)
+    class(mpigd_problem), intent(in) :: self
+    integer, intent(in) :: theta(2), other(2)
+    integer, intent(out), optional :: stat
+    character(len=:), allocatable, intent(out), optional :: message
+
+    suits = all(theta == [self%outputs(), self%rows()]) .and. all(theta == other)
+    if (.not. suits) call refuse("theta is of (outputs, rows), and so is all else", stat, message)
+  end function
+
+end module

@@ -1,0 +1,71 @@
+package io.mpigd;
+
+import java.nio.charset.StandardCharsets;
+
+/** The functions of mpigd_jni.c. Text is UTF-8 with a zero at its end; x is a double[], a float[] or a direct buffer. */
+final class Native {
+    static {
+        System.loadLibrary("mpigd_java");
+    }
+
+    static final int ETA = 0, PREDICT = 1, PROBA = 2;
+    static final int FLOAT64 = 0, FLOAT32 = 1;
+
+    private Native() {}
+
+    static byte[] bytes(String text) {
+        return (text + "\0").getBytes(StandardCharsets.UTF_8);
+    }
+
+    static String text(byte[] bytes) {
+        return new String(bytes, StandardCharsets.UTF_8);
+    }
+
+    static native long readModel(byte[] path);
+
+    static native long newModel(byte[] loss, double[] coef, double[] intercept, double[] labels);
+
+    static native void writeModel(long model, byte[] path);
+
+    static native void freeModel(long model);
+
+    static native long columns(long model);
+
+    static native long outputs(long model);
+
+    static native long probabilities(long model);
+
+    static native long answers(long model);
+
+    static native double[] coef(long model);
+
+    static native double[] intercept(long model);
+
+    static native double[] labels(long model);
+
+    static native byte[] loss(long model);
+
+    static native byte[] link(long model);
+
+    static native double threshold(long model);
+
+    static native byte[] feature(long model, long column);
+
+    /** ETA, PREDICT or PROBA of n rows, width numbers each. */
+    static native double[] ofRows(long model, int what, int type, Object x, long n, long width);
+
+    static native long newSlice(int type, Object x, long n, long d, double[] y, double[] weight, double[] offset);
+
+    static native void freeSlice(long slice);
+
+    /** Gradient, then value and sum of weights. */
+    static native double[] valueGradient(
+            long slice, byte[] loss, double parameter, double smoothing, double[] coef, double[] intercept);
+
+    static native double[] hessianProduct(
+            long slice, byte[] loss, double parameter, double smoothing, double[] coef, double[] intercept,
+            double[] direction);
+
+    /** numbers: parameter, smoothing, outputs, solver, l2, intercept, standardize, tol, passes, learning rate; result: as Result. */
+    static native long fit(long slice, byte[] loss, double[] numbers, double[] result);
+}
