@@ -115,6 +115,8 @@ def _how(options: Train) -> dict[str, Any]:
 
 def options_of(model: Model, path: Path, data: Sequence[Path]) -> Train:
     """The options that a model was fitted with, on data that may lie elsewhere now. DataError if it has none."""
+    if "data" not in model.config:
+        raise DataError(f"{path}: the model does not say how it was fitted: it was not by `mpigd train`")
     known = {key: value for key, value in model.config.items() if key not in NOT_AGAIN}
     if "init" in known:
         known["init"] = Path(known["init"])

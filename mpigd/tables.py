@@ -113,16 +113,20 @@ def show_model(out: Console, values: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     if values["classes"]:
         table.add_row("classes", ", ".join(f"{label:g}" for label in values["classes"]))
-    if result:
+    fitted = "solver" in result  # and not made by another program
+    if fitted:
         ended = "converged" if result.get("converged") else f"stopped ({result.get('reason')})"
         table.add_row("solver", Text(f"{result.get('solver')}, {ended} (passes: {result.get('passes'):g})"))
         table.add_row("objective", f"{result.get('objective'):.8g}, gradient norm {result.get('grad_norm'):.1e}")
         table.add_row("fitted on", Text(f"{result.get('rows'):,} rows, {result.get('ranks')} rank(s): {_data(config)}"))
         table.add_row("data fingerprint", str(result.get("data_fingerprint")))
+    if "imported" in result:
+        table.add_row("imported from", Text(str(result["imported"])))
     table.add_row("model fingerprint", values["fingerprint"])
     table.add_row("mpigd", values["mpigd_version"])
     penalties = {key: config[key] for key in ("l2", "l1", "group", "lower", "upper") if config.get(key)}
-    table.add_row("penalty", Text(", ".join(f"{key} {value}" for key, value in penalties.items()) or "none"))
+    if fitted:
+        table.add_row("penalty", Text(", ".join(f"{key} {value}" for key, value in penalties.items()) or "none"))
     if values["strengths"]:
         table.add_row("path", f"{len(values['strengths'])} fits")
     out.print(table)

@@ -24,6 +24,7 @@ import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
 from mpigd_kernels import LOSSES
+from rich.console import Console
 from scipy import special, stats
 from sklearn import linear_model as sk
 from sklearn.model_selection import GridSearchCV
@@ -36,8 +37,11 @@ from mpigd.errors import DataError, MpigdError, UsageError
 from mpigd.exchange import from_json, from_sklearn, to_json, to_onnx, to_pmml
 from mpigd.exchange.job import export_model, import_model
 from mpigd.exchange.json_object import SCHEMA
+from mpigd.inspect import describe_model
 from mpigd.model import Model
 from mpigd.options import Export, Import
+from mpigd.problem import options_of
+from mpigd.tables import show_model
 
 NAMES = ("age", "dose, mg", "größe")
 INVERSE: dict[str, Any] = {
@@ -453,7 +457,13 @@ def test_skops_is_read_without_running_it(tmp_path: Path, comm: Comm) -> None:
     file, output = tmp_path / "a.skops", tmp_path / "a.h5"
     skops.io.dump(fitted, file)
     import_model(comm, Import(file, output))
-    np.testing.assert_allclose(Model.load(output).predict_proba(x), fitted.predict_proba(x), rtol=1e-12)
+    model = Model.load(output)
+    np.testing.assert_allclose(model.predict_proba(x), fitted.predict_proba(x), rtol=1e-12)
+    with pytest.raises(DataError, match="does not say how it was fitted"):
+        options_of(model, output, ())
+    shown = io.StringIO()
+    show_model(Console(file=shown), describe_model(output))
+    assert "imported from      sklearn LogisticRegression" in shown.getvalue()
     whole = file.read_bytes()
     for length in (0, 100, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:length])
