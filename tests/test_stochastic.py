@@ -314,7 +314,7 @@ def test_local_steps_at_dogs_rate_count_both_gradients(comm: Comm, write_data: C
     ("options", "message"),
     [
         ({"momentum": 1.0}, "--momentum 1"),
-        ({"nesterov_momentum": True}, "--nesterov-momentum : expected --momentum"),
+        ({"nesterov_momentum": True}, "--nesterov-momentum: expected --momentum"),
         ({"batch_growth": 0.5}, "--batch-growth 0.5"),
         ({"accumulate": 0}, "--accumulate 0"),
         ({"local_steps": 0}, "--local-steps 0"),
