@@ -12,6 +12,7 @@ usage: ./run.sh [-n RANKS] [COMMAND [ARGUMENT …]]
   ./run.sh setup                only set up: a virtual environment in .venv, and an MPI if there is none
   ./run.sh test                 set up, then run all tests
   ./run.sh lint                 set up, then run the linters and the type checker
+  ./run.sh docs                 set up, then build the documentation into site/; warnings are errors
 
 PYTHON=… chooses the interpreter, MPIRUN=… the launcher.
 END
@@ -225,6 +226,12 @@ lint() {
     say "nothing to complain about"
 }
 
+build_docs() {
+    cd "$here"
+    NO_MKDOCS_2_WARNING=1 "$venv/bin/mkdocs" build --strict
+    say "the documentation is in $here/site/index.html"
+}
+
 n=8
 case ${1:-} in -h | --help | help)
     usage
@@ -249,6 +256,10 @@ case ${1:-} in
     lint)
         setup lint
         lint
+        ;;
+    docs)
+        setup docs
+        build_docs
         ;;
     --python)
         shift

@@ -123,11 +123,11 @@ def _app(commands: Mapping[str, type[options.Group]], aside: Any) -> cyclopts.Ap
     )
     for name, kind in commands.items():
         lines = "".join(f"- `mpigd {example}`\n" for example in EXAMPLES.get(name, ()))
-        app.command(_function(kind, aside.help_all), name=name, help_epilogue=f"Examples:\n\n{lines}" if lines else "")
+        app.command(function_of(kind, aside.help_all), name=name, help_epilogue=f"Examples:\n\n{lines}" if lines else "")
     return app
 
 
-def _function(kind: type[options.Group], whole: bool) -> Callable[..., options.Group]:
+def function_of(kind: type[options.Group], whole: bool) -> Callable[..., options.Group]:
     """A function of the options of a command, which makes them, as cyclopts looks at it.
 
     whole : whether the help is to say all, or the first sentence of each option.

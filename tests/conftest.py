@@ -27,7 +27,7 @@ from scipy import sparse
 from mpigd.comm import Comm
 
 # Files that take minutes are begun first: where files are tested side by side, one of them would else come last.
-LONG = ("test_slurm", "test_kernels", "test_failures", "test_bits", "test_hosts")
+LONG = ("test_slurm", "test_kernels", "test_failures", "test_bits", "test_hosts", "test_docs")
 
 # Every rank has to draw the same examples; examples of JIT-compiled code have no deadline.
 settings.register_profile("mpigd", derandomize=True, deadline=None, database=None, max_examples=30)
@@ -141,7 +141,7 @@ class Outcome:
 
 def launcher() -> str:
     """The mpirun of the MPI that mpi4py uses here."""
-    return os.environ.get("MPIGD_MPIRUN") or shutil.which("mpirun") or "mpirun"
+    return os.environ.get("MPIGD_MPIRUN") or shutil.which("mpirun") or shutil.which("mpiexec") or "mpirun"
 
 
 def library_of(mpirun: str | None = None) -> Path | None:
@@ -155,20 +155,21 @@ def mpirun(
     *arguments: object,
     ranks: int = 3,
     module: bool = True,
+    python: Path | str = sys.executable,
     cwd: Path | None = None,
     timeout: float = 60.0,
     **settings: str,
 ) -> Outcome:
     """Run `python -m mpigd ARGUMENTS` (or python ARGUMENTS) under mpirun and check that no process is left.
 
-    settings : variables of its environment.
+    python : the interpreter.  settings : variables of its environment.
     """
     # A process inside MPI can't start another job: the launcher's variables have to go.
     prefixes = ("PMIX_", "OMPI_COMM", "PRTE_LAUNCHED")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(prefixes)} | settings
     mark = f"{os.getpid()}-{np.random.default_rng().integers(2**60)}"
     environment["MPIGD_TEST_MARK"] = mark
-    command = [sys.executable, *(["-m", "mpigd"] if module else []), *map(str, arguments)]
+    command = [str(python), *(["-m", "mpigd"] if module else []), *map(str, arguments)]
     done = subprocess.run(
         [environment.get("MPIGD_MPIRUN", launcher()), "-n", str(ranks), *command],
         capture_output=True,

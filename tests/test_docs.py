@@ -1,7 +1,8 @@
 """Every block of code in the documentation is run, and prints what the page says it prints.
 
 The blocks of a page run in order in a fresh folder, in which are `data` with the tables that ship and `run.sh`. What
-can't be run, or compared, says so in a comment before it, with a reason of a short list.
+can't be run, or compared, says so in a comment before it, with a reason of a short list. Pages in other languages name
+the test that runs theirs, as in `<!-- run by tests/test_docs.py -->`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,13 @@ def blocks_of(page: Path) -> list[Block]:
     return [Block(page, **block) for block in found]
 
 
-ALL = [block for page in PAGES for block in blocks_of(page)]
+def run_by(page: Path) -> str:
+    """The test that runs a page instead of this one; empty where there is none."""
+    found = re.search(r"^<!-- run by (tests/test_\w+\.py) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else ""
+
+
+ALL = [block for page in PAGES if not run_by(page) for block in blocks_of(page)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
@@ -147,6 +154,11 @@ def bare(line: str) -> str:
     if OF_A_MOMENT.search(line):
         line = re.sub(r"[0-9a-f]{32}|[0-9][0-9.,e+-]*", "#", line)
     return " ".join(line.split())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if run_by(page)], ids=lambda page: page.name)
+def test_a_page_that_another_test_runs_is_known_to_it(page: Path) -> None:
+    assert str(page.parent.relative_to(TOP)) in (TOP / run_by(page)).read_text(encoding="utf-8")
 
 
 def test_what_a_run_writes_and_returns_is_all_on_the_page() -> None:
