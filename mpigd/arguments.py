@@ -123,7 +123,9 @@ def _app(commands: Mapping[str, type[options.Group]], aside: Any) -> cyclopts.Ap
     )
     for name, kind in commands.items():
         lines = "".join(f"- `mpigd {example}`\n" for example in EXAMPLES.get(name, ()))
-        app.command(function_of(kind, aside.help_all), name=name, help_epilogue=f"Examples:\n\n{lines}" if lines else "")
+        app.command(
+            function_of(kind, aside.help_all), name=name, help_epilogue=f"Examples:\n\n{lines}" if lines else ""
+        )
     return app
 
 
