@@ -23,4 +23,5 @@ setup(
         "mpigd_kernels": ["py.typed"],
         "mpigd_data": ["*.h5"],
     },
+    include_package_data=False,  # MANIFEST.in is for the archive of sources, which has more than a wheel
 )
