@@ -13,10 +13,13 @@
 
 namespace mpigd {
 
-/* Does not own the communicator, which has to live as long, as MPI has to be initialised. */
+/* Does not own the communicator, which has to live as long, as MPI has to be initialised. It stays where it is: its ranks
+ * refer to it. */
 class Communicator {
   public:
-    explicit Communicator(MPI_Comm comm) : comm_(comm) { detail::call(mpigd_ranks_mpi, comm, &ranks_); }
+    explicit Communicator(MPI_Comm comm) : comm_(comm) { detail::call(mpigd_ranks_mpi, &comm_, &ranks_); }
+    Communicator(const Communicator &) = delete;
+    Communicator &operator=(const Communicator &) = delete;
 
     operator const Ranks *() const noexcept { return &ranks_; }
 

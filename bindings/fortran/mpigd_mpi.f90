@@ -1,18 +1,27 @@
 !> Fortran 2008 for libmpigd_mpi: the ranks of a communicator, for the procedures of module mpigd.
-!>
-!> Communicators are integers: comm%MPI_VAL with mpi_f08, comm itself with mpi. They have to live as long as what is
-!> made of them is used.
 module mpigd_mpi
   use, intrinsic :: iso_c_binding
   use mpigd, only: mpigd_error, mpigd_finish, mpigd_ranks
   implicit none
   private
-  public :: mpigd_communicator, mpigd_share
+  public :: mpigd_communicator
+
+  !> A communicator, which has to live as long; `ranks` is what fits and derivatives take.
+  type :: mpigd_communicator
+    type(mpigd_ranks) :: ranks
+    integer(c_int), pointer, private :: comm => null() ! where ranks refer to
+  contains
+    procedure :: create
+    procedure :: share
+    procedure, private :: assign
+    generic :: assignment(=) => assign
+    final :: free
+  end type
 
   interface
     function c_ranks(comm, ranks, error) bind(c, name="mpigd_ranks_f08") result(status)
       import :: c_int, mpigd_error, mpigd_ranks
-      integer(c_int), value :: comm
+      integer(c_int), intent(in) :: comm
       type(mpigd_ranks), intent(out) :: ranks
       type(mpigd_error), intent(out) :: error
       integer(c_int) :: status
@@ -30,21 +39,24 @@ module mpigd_mpi
 
 contains
 
-  subroutine mpigd_communicator(comm, ranks, stat, message)
+  !> comm : as an integer, comm%MPI_VAL of mpi_f08 or comm of mpi.
+  subroutine create(self, comm, stat, message)
+    class(mpigd_communicator), intent(inout) :: self
     integer, intent(in) :: comm
-    type(mpigd_ranks), intent(out) :: ranks
     integer, intent(out), optional :: stat
     character(len=:), allocatable, intent(out), optional :: message
     type(mpigd_error) :: error
     integer(c_int) :: status
 
-    status = c_ranks(comm, ranks, error)
+    if (.not. associated(self%comm)) allocate (self%comm)
+    self%comm = comm
+    status = c_ranks(self%comm, self%ranks, error)
     call mpigd_finish(status, error, stat, message)
   end subroutine
 
   !> Which rows this rank is to have, in even shares of whole blocks: first_row, from 0, and how many.
-  subroutine mpigd_share(comm, total_rows, block, first_row, rows, stat, message)
-    integer, intent(in) :: comm
+  subroutine share(self, total_rows, block, first_row, rows, stat, message)
+    class(mpigd_communicator), intent(in) :: self
     integer(c_int64_t), intent(in) :: total_rows, block
     integer(c_int64_t), intent(out) :: first_row, rows
     integer, intent(out), optional :: stat
@@ -52,8 +64,21 @@ contains
     type(mpigd_error) :: error
     integer(c_int) :: status
 
-    status = c_share(comm, total_rows, block, first_row, rows, error)
+    status = c_share(self%comm, total_rows, block, first_row, rows, error)
     call mpigd_finish(status, error, stat, message)
+  end subroutine
+
+  subroutine assign(self, other)
+    class(mpigd_communicator), intent(inout) :: self
+    class(mpigd_communicator), intent(in) :: other
+
+    if (.not. associated(self%comm, other%comm)) error stop "mpigd: communicators can't be copied; pass them on"
+  end subroutine
+
+  impure elemental subroutine free(self)
+    type(mpigd_communicator), intent(inout) :: self
+
+    if (associated(self%comm)) deallocate (self%comm)
   end subroutine
 
 end module

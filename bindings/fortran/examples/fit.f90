@@ -6,7 +6,7 @@ program fit
   use mpigd_mpi
   implicit none
   integer(int64), parameter :: rows = 506, columns = 13
-  type(mpigd_ranks) :: ranks
+  type(mpigd_communicator) :: world
   type(mpigd_slice) :: slice
   type(mpigd_options) :: options
   type(mpigd_model) :: model
@@ -19,8 +19,8 @@ program fit
   call get_command_argument(1, table)
   call get_command_argument(2, output)
   call MPI_Init()
-  call mpigd_communicator(MPI_COMM_WORLD%MPI_VAL, ranks)
-  call mpigd_share(MPI_COMM_WORLD%MPI_VAL, rows, mpigd_block_rows(rows), first, count)
+  call world%create(MPI_COMM_WORLD%MPI_VAL)
+  call world%share(rows, mpigd_block_rows(rows), first, count)
 
   allocate (x(columns, count), y(count))
   open (newunit=unit, file=table, status="old", action="read")
@@ -35,7 +35,7 @@ program fit
   call slice%create(x, y, first_row=first, total_rows=rows)
   options%loss%name = "squared"
   options%solver = mpigd_newton
-  call mpigd_fit(slice, options, model, result, ranks)
+  call mpigd_fit(slice, options, model, result, world%ranks)
 
   call MPI_Comm_rank(MPI_COMM_WORLD, rank)
   if (rank == 0) then
