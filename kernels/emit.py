@@ -1,7 +1,7 @@
 """Kernels as object files for a C library: `python -m mpigd_kernels.emit --target x86-64-v3 --output DIRECTORY`.
 
 One process for each target, since what kernels are like depends on the processor (see `vector.room`). In the directory
-it writes an object file for each kernel, and two C files: kernels.c, a table of kernels by name (see `Kernel.named`),
+it writes an object file for each kernel, their names to the file objects, and two C files: kernels.c, a table of kernels by name (see `Kernel.named`),
 and losses.c, a table of losses. Results have the same bits on all targets.
 
 Objects that are there already and come from the same sources are left as they are.
@@ -26,6 +26,7 @@ TARGETS = {
     "aarch64": ("generic", "", "aarch64-unknown-linux-gnu"),
 }
 TYPES = ("float64", "float32", "float16", "int8", "uint8")
+ALL = "all.o"  # what a linker may have made of the others
 SPARSE_TYPES = ("float64", "float32")
 
 
@@ -69,7 +70,7 @@ def emit(target: str, output: Path, types: Sequence[str], losses: Sequence[str])
     output.mkdir(parents=True, exist_ok=True)
     triple, tag = TARGETS[target][2], target.replace("-", "_")
     kernels = {each.kernel.named(each.variables): each for each in wanted(types, losses)}
-    symbols, unreached, kept = {}, set(), {"kernels.o"}
+    symbols, unreached, kept = {}, set(), set()
     for number, (name, each) in enumerate(sorted(kernels.items())):
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         symbols[name] = f"mpigd_{tag}_{digest}"
@@ -82,8 +83,9 @@ def emit(target: str, output: Path, types: Sequence[str], losses: Sequence[str])
         kept.add(path.name)
         unreached |= native.unreached(path.read_bytes())
     for path in output.glob("*.o"):
-        if path.name not in kept:
+        if path.name not in kept and path.name != ALL:
             path.unlink()
+    _write(output / "objects", "".join(f"{output.resolve() / name}\n" for name in sorted(kept)))
     _write(output / "kernels.c", _table(tag, symbols, sorted(unreached)))
     _write(output / "losses.c", _losses(losses, prebuilt.sources()))
 
@@ -123,8 +125,7 @@ def _losses(names: Sequence[str], sources: str) -> str:
         stages = [stage.named(variables).split()[0] for stage in (loss.tile, loss.product, loss.product_anew)]
         numbers = [p.default, p.low, min(p.high, 1e308)] if p else [0.0, -math.inf, math.inf]
         fields = [*map(_quoted, (loss.name, loss.target, loss.link, p.name if p else "")), *map(_number, numbers)]
-        bounded = 1 if loss.curvature else 0
-        rows.append(f"    {{{', '.join([*fields, str(int(loss.smoothed)), str(bounded), *map(_quoted, stages)])}}},")
+        rows.append(f"    {{{', '.join([*fields, str(int(loss.smoothed)), *map(_quoted, stages)])}}},")
     return "\n".join(
         [
             '#include <math.h>\n#include "kernels.h"\n',

@@ -4,7 +4,7 @@
  * communicator is used while a function runs; messages do not mix with the caller's other collectives as long as no two
  * threads use one communicator at once, which MPI does not allow either. MPI is initialised, and ended, by the caller.
  * An error that one rank alone finds (in its arguments, say) is returned by all of them: by that rank as it is, by the
- * others with its status and a message that names the rank.
+ * others with a message that another one has failed.
  */
 #ifndef MPIGD_MPI_H
 #define MPIGD_MPI_H
@@ -16,8 +16,8 @@
 extern "C" {
 #endif
 
-/* `mpigd_ranks` of a communicator, which has to live as long as the result is used. */
-MPIGD_API mpigd_status mpigd_ranks_mpi(MPI_Comm comm, mpigd_ranks *ranks, mpigd_error *error);
+/* `mpigd_ranks` of a communicator; *comm has to stay where it is as long as the result is used. */
+MPIGD_API mpigd_status mpigd_ranks_mpi(MPI_Comm *comm, mpigd_ranks *ranks, mpigd_error *error);
 
 /* Which rows this rank is to have, in even shares of whole blocks: first_row, and how many.
  * block : as mpigd_block_rows has it. */

@@ -1,0 +1,78 @@
+/* SHA-256 (FIPS 180-4). */
+#include <string.h>
+
+#include "internal.h"
+
+static const uint32_t K[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+static uint32_t turned(uint32_t x, int by) { return x >> by | x << (32 - by); }
+
+static void add_block(sha256 *hash) {
+    uint32_t w[64], s[8];
+    for (int i = 0; i < 16; i++) {
+        const unsigned char *b = hash->block + 4 * i;
+        w[i] = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+    }
+    for (int i = 16; i < 64; i++) {
+        uint32_t a = w[i - 15], b = w[i - 2];
+        w[i] = w[i - 16] + w[i - 7] + (turned(a, 7) ^ turned(a, 18) ^ a >> 3) + (turned(b, 17) ^ turned(b, 19) ^ b >> 10);
+    }
+    memcpy(s, hash->state, sizeof s);
+    for (int i = 0; i < 64; i++) {
+        uint32_t a = s[7] + (turned(s[4], 6) ^ turned(s[4], 11) ^ turned(s[4], 25)) +
+                     ((s[4] & s[5]) ^ (~s[4] & s[6])) + K[i] + w[i];
+        uint32_t b = (turned(s[0], 2) ^ turned(s[0], 13) ^ turned(s[0], 22)) +
+                     ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+        memmove(s + 1, s, 7 * sizeof *s);
+        s[4] += a;
+        s[0] = a + b;
+    }
+    for (int i = 0; i < 8; i++) {
+        hash->state[i] += s[i];
+    }
+}
+
+void mpigd_sha256_begin(sha256 *hash) {
+    static const uint32_t start[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    memcpy(hash->state, start, sizeof start);
+    hash->length = 0;
+}
+
+void mpigd_sha256_add(sha256 *hash, const void *data, size_t length) {
+    const unsigned char *bytes = data;
+    while (length) {
+        size_t at = hash->length % 64, some = 64 - at < length ? 64 - at : length;
+        memcpy(hash->block + at, bytes, some);
+        hash->length += some;
+        bytes += some;
+        length -= some;
+        if (at + some == 64) {
+            add_block(hash);
+        }
+    }
+}
+
+void mpigd_sha256_hex(sha256 *hash, char hex[65]) {
+    static const unsigned char padding[64] = {0x80};
+    static const char digits[] = "0123456789abcdef";
+    uint64_t bits = hash->length * 8;
+    unsigned char end[8];
+    mpigd_sha256_add(hash, padding, 1 + (119 - hash->length % 64) % 64);
+    for (int i = 0; i < 8; i++) {
+        end[i] = (unsigned char)(bits >> (56 - 8 * i));
+    }
+    mpigd_sha256_add(hash, end, 8);
+    for (int i = 0; i < 64; i++) {
+        hex[i] = digits[hash->state[i / 8] >> (28 - 4 * (i % 8)) & 15];
+    }
+    hex[64] = 0;
+}
