@@ -229,7 +229,7 @@ lint() {
 build_docs() {
     cd "$here"
     NO_MKDOCS_2_WARNING=1 "$venv/bin/mkdocs" build --strict
-    say "the documentation is in $here/site/index.html"
+    say "the documentation is $here/site/index.html (with a search where it is served: python3 -m http.server -d site)"
 }
 
 n=8
