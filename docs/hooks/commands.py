@@ -20,7 +20,7 @@ def on_config(config: Any) -> Any:
     """Put a page for each command into the navigation."""
     reference = next(part["Reference"] for part in config.nav if "Reference" in part)
     entry = next(part for part in reference if "Commands" in part)
-    entry["Commands"] = [entry["Commands"], *({name: address(name)} for name in COMMANDS)]
+    entry["Commands"] = [{"all": entry["Commands"]}, *({name: address(name)} for name in COMMANDS)]
     return config
 
 
@@ -66,8 +66,8 @@ def option(parameter: inspect.Parameter) -> str:
     wanted, default = hint(parameter), parameter.default
     flag = "--" + parameter.name.replace("_", "-")
     if wanted is bool:
-        shown = f"`--no-{flag[2:]}`" if default else f"`{flag}`"
-        return f"{shown}\n:   {'Do not: ' if default else ''}{plain(said(parameter).help)}\n"
+        other = ", which is the default; `--no-" + flag[2:] + "`" if default else ""
+        return f"`{flag}`{other}\n:   {plain(said(parameter).help)}\n"
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
     given = "" if default in (None, ()) else f", by default `{shown}`"
     return f"`{flag}` *{described(wanted)}*{given}\n:   {plain(said(parameter).help)}\n"
