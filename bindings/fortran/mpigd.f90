@@ -3,8 +3,8 @@
 !> - Shapes are those of C in reverse, so that nothing is copied or transposed: rows x(d, n), one row of the table being
 !>   one column of x; coef(K, d), intercept(K), eta(K, n), gradient(K, d + 1), the intercepts' last.
 !> - x is of real(real64) or real(real32).
-!> - Every procedure that can fail takes `stat` and `message`, as allocate does. Where stat is left out, what fails ends
-!>   the program with the message on the error unit.
+!> - Every procedure that can fail takes `stat` and `errmsg`, as allocate does. Where stat is left out, what fails ends
+!>   the program with the message on the error unit. Messages have 512 characters at the most.
 !> - Models, slices and problems free what they own when they go out of scope. They can't be copied by assignment.
 !> - Fits and derivatives take `ranks`, the other processes: none where it is left out, and see mpigd_mpi.f90.
 module mpigd
@@ -97,11 +97,11 @@ contains
   !---- Failures and text -----------------------------------------------------------------------------------------
 
   !> Hand a failure to the caller, or end the program.
-  subroutine mpigd_finish(status, error, stat, message)
+  subroutine mpigd_finish(status, error, stat, errmsg)
     integer(c_int), intent(in) :: status
     type(mpigd_error), intent(in) :: error
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     character(len=:), allocatable :: said
     integer :: i, length
 
@@ -116,14 +116,14 @@ contains
       error stop 1
     end if
     if (present(stat)) stat = status
-    if (present(message)) message = said
+    if (present(errmsg) .and. status /= mpigd_ok) errmsg = said
   end subroutine
 
   !> The same for a mistake that is found before C is called.
-  subroutine refuse(what, stat, message)
+  subroutine refuse(what, stat, errmsg)
     character(len=*), intent(in) :: what
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     type(mpigd_error) :: error
     integer :: i
 
@@ -131,7 +131,7 @@ contains
     do i = 1, len(what)
       error%message(i) = what(i:i)
     end do
-    call mpigd_finish(mpigd_usage, error, stat, message)
+    call mpigd_finish(mpigd_usage, error, stat, errmsg)
   end subroutine
 
   !> A copy of text of C; empty for NULL.
@@ -197,33 +197,33 @@ contains
 
   !---- Models ----------------------------------------------------------------------------------------------------
 
-  subroutine model_read(self, path, stat, message)
+  subroutine model_read(self, path, stat, errmsg)
     class(mpigd_model), intent(inout) :: self
     character(len=*), intent(in) :: path
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
     call c_model_free(self%handle)
     status = c_model_read(trim(path)//c_null_char, self%handle, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
   !> A model of coef(K, d) and intercept(K); labels of classes, ascending, or none.
-  subroutine model_create(self, loss, coef, intercept, labels, stat, message)
+  subroutine model_create(self, loss, coef, intercept, labels, stat, errmsg)
     class(mpigd_model), intent(inout) :: self
     character(len=*), intent(in) :: loss
     real(real64), intent(in), contiguous :: coef(:, :), intercept(:)
     real(real64), intent(in), target, contiguous, optional :: labels(:)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
     integer(int64) :: classes
 
     if (size(coef, 1) /= size(intercept)) then
-      call refuse("coef needs as many rows as intercept has numbers", stat, message)
+      call refuse("coef needs as many rows as intercept has numbers", stat, errmsg)
       return
     end if
     classes = 0
@@ -231,19 +231,19 @@ contains
     call c_model_free(self%handle)
     status = c_model_new(trim(loss)//c_null_char, size(coef, 2, int64), size(coef, 1, int64), coef, &
       intercept, classes, address_of(labels), self%handle, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
-  subroutine model_write(self, path, stat, message)
+  subroutine model_write(self, path, stat, errmsg)
     class(mpigd_model), intent(in) :: self
     character(len=*), intent(in) :: path
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
     status = c_model_write(self%handle, trim(path)//c_null_char, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
   impure elemental subroutine model_free(self)
@@ -339,87 +339,87 @@ contains
   !---- Prediction ------------------------------------------------------------------------------------------------
 
   !> Linear predictors out(K, n) of x(d, n).
-  subroutine eta_real64(self, x, out, stat, message)
+  subroutine eta_real64(self, x, out, stat, errmsg)
     class(mpigd_model), intent(in) :: self
     real(real64), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:, :)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%outputs(), stat, message)) &
-      call of_rows(c_eta, self, float64, size(x, 2), c_loc(x), out, stat, message)
+    if (fits(self, shape(x), size(out), self%outputs(), stat, errmsg)) &
+      call of_rows(c_eta, self, float64, size(x, 2), c_loc(x), out, stat, errmsg)
   end subroutine
 
-  subroutine eta_real32(self, x, out, stat, message)
+  subroutine eta_real32(self, x, out, stat, errmsg)
     class(mpigd_model), intent(in) :: self
     real(real32), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:, :)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%outputs(), stat, message)) &
-      call of_rows(c_eta, self, float32, size(x, 2), c_loc(x), out, stat, message)
+    if (fits(self, shape(x), size(out), self%outputs(), stat, errmsg)) &
+      call of_rows(c_eta, self, float32, size(x, 2), c_loc(x), out, stat, errmsg)
   end subroutine
 
   !> Labels of classes, or expected y, out(n) of x(d, n); of several outputs those of a row one after the other.
-  subroutine predict_real64(self, x, out, stat, message)
+  subroutine predict_real64(self, x, out, stat, errmsg)
     class(mpigd_model), intent(in) :: self
     real(real64), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%answers(), stat, message)) &
-      call of_rows(c_predict, self, float64, size(x, 2), c_loc(x), out, stat, message)
+    if (fits(self, shape(x), size(out), self%answers(), stat, errmsg)) &
+      call of_rows(c_predict, self, float64, size(x, 2), c_loc(x), out, stat, errmsg)
   end subroutine
 
-  subroutine predict_real32(self, x, out, stat, message)
+  subroutine predict_real32(self, x, out, stat, errmsg)
     class(mpigd_model), intent(in) :: self
     real(real32), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%answers(), stat, message)) &
-      call of_rows(c_predict, self, float32, size(x, 2), c_loc(x), out, stat, message)
+    if (fits(self, shape(x), size(out), self%answers(), stat, errmsg)) &
+      call of_rows(c_predict, self, float32, size(x, 2), c_loc(x), out, stat, errmsg)
   end subroutine
 
   !> Probabilities of classes, out(classes, n) of x(d, n), in the order of labels.
-  subroutine proba_real64(self, x, out, stat, message)
+  subroutine proba_real64(self, x, out, stat, errmsg)
     class(mpigd_model), intent(in) :: self
     real(real64), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:, :)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%probabilities(), stat, message)) &
-      call of_rows(c_predict_proba, self, float64, size(x, 2), c_loc(x), out, stat, message)
+    if (fits(self, shape(x), size(out), self%probabilities(), stat, errmsg)) &
+      call of_rows(c_predict_proba, self, float64, size(x, 2), c_loc(x), out, stat, errmsg)
   end subroutine
 
-  subroutine proba_real32(self, x, out, stat, message)
+  subroutine proba_real32(self, x, out, stat, errmsg)
     class(mpigd_model), intent(in) :: self
     real(real32), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:, :)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%probabilities(), stat, message)) &
-      call of_rows(c_predict_proba, self, float32, size(x, 2), c_loc(x), out, stat, message)
+    if (fits(self, shape(x), size(out), self%probabilities(), stat, errmsg)) &
+      call of_rows(c_predict_proba, self, float32, size(x, 2), c_loc(x), out, stat, errmsg)
   end subroutine
 
-  logical function fits(self, x, out, width, stat, message)
+  logical function fits(self, x, out, width, stat, errmsg)
     class(mpigd_model), intent(in) :: self
     integer, intent(in) :: x(2), out
     integer(int64), intent(in) :: width
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
     fits = x(1) == self%columns() .and. out == x(2)*max(width, 1_int64)
     if (.not. fits) call refuse("x needs the model's columns as its first dimension, and out a place for each number " &
-      //"of each row", stat, message)
+      //"of each row", stat, errmsg)
   end function
 
-  subroutine of_rows(function, self, kind, n, x, out, stat, message)
+  subroutine of_rows(function, self, kind, n, x, out, stat, errmsg)
     procedure(c_eta) :: function
     class(mpigd_model), intent(in) :: self
     integer(c_int), intent(in) :: kind
@@ -427,43 +427,43 @@ contains
     type(c_ptr), intent(in) :: x
     real(real64), intent(out) :: out(*)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
     status = function(self%handle, kind, int(n, int64), x, out, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
   !---- Rows and derivatives --------------------------------------------------------------------------------------
 
   !> Copy rows x(d, n), y(n). first_row : number of the first one among all, from 0.  total_rows : of all processes;
   !> without them these are all rows.
-  subroutine create_real64(self, x, y, weight, offset, first_row, total_rows, stat, message)
+  subroutine create_real64(self, x, y, weight, offset, first_row, total_rows, stat, errmsg)
     class(mpigd_slice), intent(inout) :: self
     real(real64), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(in), contiguous :: y(:)
     real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
     integer(int64), intent(in), optional :: first_row, total_rows
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
-    call create(self, float64, shape(x), c_loc(x), y, weight, offset, first_row, total_rows, stat, message)
+    call create(self, float64, shape(x), c_loc(x), y, weight, offset, first_row, total_rows, stat, errmsg)
   end subroutine
 
-  subroutine create_real32(self, x, y, weight, offset, first_row, total_rows, stat, message)
+  subroutine create_real32(self, x, y, weight, offset, first_row, total_rows, stat, errmsg)
     class(mpigd_slice), intent(inout) :: self
     real(real32), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(in), contiguous :: y(:)
     real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
     integer(int64), intent(in), optional :: first_row, total_rows
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
-    call create(self, float32, shape(x), c_loc(x), y, weight, offset, first_row, total_rows, stat, message)
+    call create(self, float32, shape(x), c_loc(x), y, weight, offset, first_row, total_rows, stat, errmsg)
   end subroutine
 
-  subroutine create(self, kind, shape, x, y, weight, offset, first_row, total_rows, stat, message)
+  subroutine create(self, kind, shape, x, y, weight, offset, first_row, total_rows, stat, errmsg)
     class(mpigd_slice), intent(inout) :: self
     integer(c_int), intent(in) :: kind
     integer, intent(in) :: shape(2)
@@ -472,7 +472,7 @@ contains
     real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
     integer(int64), intent(in), optional :: first_row, total_rows
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
     integer(int64) :: first, total
@@ -482,7 +482,7 @@ contains
     if (present(weight)) right = right .and. size(weight) == shape(2)
     if (present(offset)) right = right .and. size(offset) == shape(2)
     if (.not. right) then
-      call refuse("y, weight and offset need a number for each row, which is a column of x", stat, message)
+      call refuse("y, weight and offset need a number for each row, which is a column of x", stat, errmsg)
       return
     end if
     first = 0
@@ -492,7 +492,7 @@ contains
     call c_slice_free(self%handle)
     status = c_slice_dense(kind, int(shape(2), int64), int(shape(1), int64), x, y, address_of(weight), &
       address_of(offset), first, total, self%handle, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
   impure elemental subroutine slice_free(self)
@@ -520,7 +520,7 @@ contains
   end function
 
   !> Weighted means over rows of the loss and of its derivatives, gradient(K, d + 1), and the sum of weights.
-  subroutine mpigd_value_gradient(slice, loss, coef, intercept, value, gradient, weight, ranks, stat, message)
+  subroutine mpigd_value_gradient(slice, loss, coef, intercept, value, gradient, weight, ranks, stat, errmsg)
     type(mpigd_slice), intent(in) :: slice
     type(mpigd_loss), intent(in) :: loss
     real(real64), intent(in), contiguous :: coef(:, :), intercept(:)
@@ -529,60 +529,60 @@ contains
     real(real64), intent(out) :: weight
     type(mpigd_ranks), intent(in), target, optional :: ranks
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     character(kind=c_char), target :: name(64)
     type(mpigd_error) :: error
     integer(c_int) :: status
 
-    if (.not. matches(slice, coef, intercept, shape(gradient), stat, message)) return
+    if (.not. matches(slice, coef, intercept, shape(gradient), stat, errmsg)) return
     status = c_value_gradient(address_of_ranks(ranks), slice%handle, loss_of(loss, name), coef, intercept, &
       value, gradient, weight, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
   !> The Hessian times direction(K, d + 1), of the same shape.
-  subroutine mpigd_hessian_product(slice, loss, coef, intercept, direction, product, ranks, stat, message)
+  subroutine mpigd_hessian_product(slice, loss, coef, intercept, direction, product, ranks, stat, errmsg)
     type(mpigd_slice), intent(in) :: slice
     type(mpigd_loss), intent(in) :: loss
     real(real64), intent(in), contiguous :: coef(:, :), intercept(:), direction(:, :)
     real(real64), intent(out), contiguous :: product(:, :)
     type(mpigd_ranks), intent(in), target, optional :: ranks
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     character(kind=c_char), target :: name(64)
     type(mpigd_error) :: error
     integer(c_int) :: status
 
-    if (.not. matches(slice, coef, intercept, shape(direction), stat, message)) return
-    if (.not. matches(slice, coef, intercept, shape(product), stat, message)) return
+    if (.not. matches(slice, coef, intercept, shape(direction), stat, errmsg)) return
+    if (.not. matches(slice, coef, intercept, shape(product), stat, errmsg)) return
     status = c_hessian_product(address_of_ranks(ranks), slice%handle, loss_of(loss, name), coef, intercept, &
       direction, product, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
-  logical function matches(slice, coef, intercept, found, stat, message)
+  logical function matches(slice, coef, intercept, found, stat, errmsg)
     type(mpigd_slice), intent(in) :: slice
     real(real64), intent(in) :: coef(:, :), intercept(:)
     integer, intent(in) :: found(2)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
     matches = size(coef, 1) == size(intercept) .and. size(coef, 2) == slice%columns() &
       .and. all(found == shape(coef) + [0, 1])
     if (.not. matches) call refuse("of K outputs and d columns, coef is of (K, d), intercept of (K), gradient, " &
-      //"direction and product of (K, d + 1)", stat, message)
+      //"direction and product of (K, d + 1)", stat, errmsg)
   end function
 
   !---- Fits ------------------------------------------------------------------------------------------------------
 
-  subroutine mpigd_fit(slice, options, model, result, ranks, stat, message)
+  subroutine mpigd_fit(slice, options, model, result, ranks, stat, errmsg)
     type(mpigd_slice), intent(in) :: slice
     type(mpigd_options), intent(in) :: options
     type(mpigd_model), intent(inout) :: model
     type(mpigd_result), intent(out), optional :: result
     type(mpigd_ranks), intent(in), target, optional :: ranks
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     character(kind=c_char), target :: name(64)
     type(mpigd_result) :: numbers
     type(mpigd_error) :: error
@@ -591,17 +591,17 @@ contains
     call c_model_free(model%handle)
     status = c_fit(address_of_ranks(ranks), slice%handle, options_of(options, name), model%handle, numbers, error)
     if (present(result)) result = numbers
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
   !> The slice has to live as long as the problem.
-  subroutine problem_create(self, slice, options, ranks, stat, message)
+  subroutine problem_create(self, slice, options, ranks, stat, errmsg)
     class(mpigd_problem), intent(inout) :: self
     type(mpigd_slice), intent(in) :: slice
     type(mpigd_options), intent(in) :: options
     type(mpigd_ranks), intent(in), target, optional :: ranks
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     character(kind=c_char), target :: name(64)
     type(c_ptr) :: others
     type(mpigd_error) :: error
@@ -614,7 +614,7 @@ contains
       others = c_loc(self%ranks)
     end if
     status = c_problem_new(others, slice%handle, options_of(options, name), self%handle, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
   subroutine free_problem(handle, ranks)
@@ -650,45 +650,45 @@ contains
   end function
 
   !> Value and gradient(outputs, rows) at theta(outputs, rows).
-  subroutine problem_evaluate(self, theta, value, gradient, stat, message)
+  subroutine problem_evaluate(self, theta, value, gradient, stat, errmsg)
     class(mpigd_problem), intent(in) :: self
     real(real64), intent(in), contiguous :: theta(:, :)
     real(real64), intent(out) :: value
     real(real64), intent(out), contiguous :: gradient(:, :)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
-    if (.not. suits(self, shape(theta), shape(gradient), stat, message)) return
+    if (.not. suits(self, shape(theta), shape(gradient), stat, errmsg)) return
     status = c_problem_evaluate(self%handle, theta, value, gradient, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
   !> The Hessian at theta times a direction, all of (outputs, rows).
-  subroutine problem_product(self, theta, direction, product, stat, message)
+  subroutine problem_product(self, theta, direction, product, stat, errmsg)
     class(mpigd_problem), intent(in) :: self
     real(real64), intent(in), contiguous :: theta(:, :), direction(:, :)
     real(real64), intent(out), contiguous :: product(:, :)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
-    if (.not. suits(self, shape(theta), shape(direction), stat, message)) return
-    if (.not. suits(self, shape(theta), shape(product), stat, message)) return
+    if (.not. suits(self, shape(theta), shape(direction), stat, errmsg)) return
+    if (.not. suits(self, shape(theta), shape(product), stat, errmsg)) return
     status = c_problem_product(self%handle, theta, direction, product, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
-  logical function suits(self, theta, other, stat, message)
+  logical function suits(self, theta, other, stat, errmsg)
     class(mpigd_problem), intent(in) :: self
     integer, intent(in) :: theta(2), other(2)
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
 
     suits = all(theta == [self%outputs(), self%rows()]) .and. all(theta == other)
-    if (.not. suits) call refuse("theta is of (outputs, rows), and so is all else", stat, message)
+    if (.not. suits) call refuse("theta is of (outputs, rows), and so is all else", stat, errmsg)
   end function
 
 end module

@@ -40,32 +40,32 @@ module mpigd_mpi
 contains
 
   !> comm : as an integer, comm%MPI_VAL of mpi_f08 or comm of mpi.
-  subroutine create(self, comm, stat, message)
+  subroutine create(self, comm, stat, errmsg)
     class(mpigd_communicator), intent(inout) :: self
     integer, intent(in) :: comm
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
     if (.not. associated(self%comm)) allocate (self%comm)
     self%comm = comm
     status = c_ranks(self%comm, self%ranks, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
   !> Which rows this rank is to have, in even shares of whole blocks: first_row, from 0, and how many.
-  subroutine share(self, total_rows, block, first_row, rows, stat, message)
+  subroutine share(self, total_rows, block, first_row, rows, stat, errmsg)
     class(mpigd_communicator), intent(in) :: self
     integer(c_int64_t), intent(in) :: total_rows, block
     integer(c_int64_t), intent(out) :: first_row, rows
     integer, intent(out), optional :: stat
-    character(len=:), allocatable, intent(out), optional :: message
+    character(len=*), intent(inout), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
     status = c_share(self%comm, total_rows, block, first_row, rows, error)
-    call mpigd_finish(status, error, stat, message)
+    call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
   subroutine assign(self, other)

@@ -24,7 +24,7 @@ contains
     real(real64), allocatable :: numbers(:), x(:, :), y(:), direction(:, :), gradient(:, :), theta(:, :), out(:, :)
     real(real64), allocatable :: proba(:, :), predicted(:)
     real(real64) :: value, weight
-    character(len=:), allocatable :: message
+    character(len=512) :: message
     integer(int64) :: d, k, n
     integer :: stat, unit
 
@@ -76,7 +76,7 @@ contains
     x(1, 2) = ieee_value(0.0_real64, ieee_quiet_nan)
     call model%predict(x, predicted, stat, message)
     open (newunit=unit, file=in//"fortran.error", access="stream", form="formatted", status="replace")
-    write (unit, "(i0, 2a)", advance="no") stat, " ", message
+    write (unit, "(i0, 2a)", advance="no") stat, " ", trim(message)
     close (unit)
   end subroutine
 
