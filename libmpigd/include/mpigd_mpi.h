@@ -34,7 +34,9 @@ MPIGD_API mpigd_status mpigd_hessian_product_mpi(MPI_Comm comm, const mpigd_slic
 MPIGD_API mpigd_status mpigd_fit(MPI_Comm comm, const mpigd_slice *slice, const mpigd_fit_options *options,
                                  mpigd_model **model, mpigd_fit_result *result, mpigd_error *error);
 
-/* The same for Fortran, whose communicators are integers (MPI_Comm's MPI_VAL in mpi_f08). */
+/* The same for Fortran, whose communicators are integers (MPI_Comm's MPI_VAL in mpi_f08); that of mpigd_ranks_f08 has to
+ * stay where it is. */
+MPIGD_API mpigd_status mpigd_ranks_f08(MPI_Fint *comm, mpigd_ranks *ranks, mpigd_error *error);
 MPIGD_API mpigd_status mpigd_share_f08(MPI_Fint comm, int64_t total_rows, int64_t block, int64_t *first_row,
                                        int64_t *rows, mpigd_error *error);
 MPIGD_API mpigd_status mpigd_value_gradient_f08(MPI_Fint comm, const mpigd_slice *slice, const mpigd_loss *loss,

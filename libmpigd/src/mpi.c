@@ -80,6 +80,26 @@ mpigd_status mpigd_fit(MPI_Comm comm, const mpigd_slice *slice, const mpigd_fit_
     return status != MPIGD_OK ? status : mpigd_fit_over(&ranks, slice, options, model, result, error);
 }
 
+/* The context is where the integer is kept. */
+static int sum_f08(void *context, int64_t *numbers, int64_t length) {
+    MPI_Comm comm = MPI_Comm_f2c(*(MPI_Fint *)context);
+    return sum(&comm, numbers, length);
+}
+
+static int max_f08(void *context, int64_t *numbers, int64_t length) {
+    MPI_Comm comm = MPI_Comm_f2c(*(MPI_Fint *)context);
+    return max(&comm, numbers, length);
+}
+
+mpigd_status mpigd_ranks_f08(MPI_Fint *comm, mpigd_ranks *ranks, mpigd_error *error) {
+    MPI_Comm own = MPI_Comm_f2c(*comm);
+    mpigd_status status = mpigd_ranks_mpi(&own, ranks, error);
+    if (status == MPIGD_OK) {
+        *ranks = (mpigd_ranks){ranks->count, sum_f08, max_f08, comm};
+    }
+    return status;
+}
+
 mpigd_status mpigd_share_f08(MPI_Fint comm, int64_t total_rows, int64_t block, int64_t *first_row, int64_t *rows,
                              mpigd_error *error) {
     return mpigd_share_mpi(MPI_Comm_f2c(comm), total_rows, block, first_row, rows, error);
