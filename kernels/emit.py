@@ -105,6 +105,8 @@ def _table(tag: str, symbols: dict[str, str], unreached: Sequence[str]) -> str:
             '#include <stdlib.h>\n#include "kernels.h"\n',
             *(f"void {symbol}(void);" for symbol in symbols.values()),
             *(f"__attribute__((weak)) void {name}(void) {{ abort(); }}" for name in unreached),
+            # An exception that the same paths refer to.
+            '__attribute__((weak, visibility("hidden"))) void *PyExc_RuntimeError;',
             f"const mpigd_kernel_entry mpigd_kernels_{tag}[] = {{",
             *(f'    {{"{name}", {symbol}}},' for name, symbol in symbols.items()),
             "};",
