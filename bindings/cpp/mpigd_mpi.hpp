@@ -13,8 +13,8 @@
 
 namespace mpigd {
 
-/* Does not own the communicator, which has to live as long, as MPI has to be initialised. It stays where it is: its ranks
- * refer to it. */
+/* Does not own the communicator, which has to live as long, as MPI has to be initialised. It stays where it is: its
+ * ranks refer to it. */
 class Communicator {
   public:
     explicit Communicator(MPI_Comm comm) : comm_(comm) { detail::call(mpigd_ranks_mpi, &comm_, &ranks_); }

@@ -101,7 +101,7 @@ contains
     integer(c_int), intent(in) :: status
     type(mpigd_error), intent(in) :: error
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     character(len=:), allocatable :: said
     integer :: i, length
 
@@ -123,7 +123,7 @@ contains
   subroutine refuse(what, stat, errmsg)
     character(len=*), intent(in) :: what
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer :: i
 
@@ -198,10 +198,10 @@ contains
   !---- Models ----------------------------------------------------------------------------------------------------
 
   subroutine model_read(self, path, stat, errmsg)
-    class(mpigd_model), intent(inout) :: self
+    class(mpigd_model), intent(in out) :: self
     character(len=*), intent(in) :: path
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
@@ -212,12 +212,12 @@ contains
 
   !> A model of coef(K, d) and intercept(K); labels of classes, ascending, or none.
   subroutine model_create(self, loss, coef, intercept, labels, stat, errmsg)
-    class(mpigd_model), intent(inout) :: self
+    class(mpigd_model), intent(in out) :: self
     character(len=*), intent(in) :: loss
     real(real64), intent(in), contiguous :: coef(:, :), intercept(:)
     real(real64), intent(in), target, contiguous, optional :: labels(:)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
     integer(int64) :: classes
@@ -238,7 +238,7 @@ contains
     class(mpigd_model), intent(in) :: self
     character(len=*), intent(in) :: path
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
@@ -247,14 +247,14 @@ contains
   end subroutine
 
   impure elemental subroutine model_free(self)
-    type(mpigd_model), intent(inout) :: self
+    type(mpigd_model), intent(in out) :: self
 
     call c_model_free(self%handle)
     self%handle = c_null_ptr
   end subroutine
 
   subroutine model_assign(self, other)
-    class(mpigd_model), intent(inout) :: self
+    class(mpigd_model), intent(in out) :: self
     class(mpigd_model), intent(in) :: other
 
     if (.not. c_associated(self%handle, other%handle)) error stop "mpigd: models can't be copied; pass them on"
@@ -344,7 +344,7 @@ contains
     real(real64), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:, :)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     if (fits(self, shape(x), size(out), self%outputs(), stat, errmsg)) &
       call of_rows(c_eta, self, float64, size(x, 2), c_loc(x), out, stat, errmsg)
@@ -355,7 +355,7 @@ contains
     real(real32), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:, :)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     if (fits(self, shape(x), size(out), self%outputs(), stat, errmsg)) &
       call of_rows(c_eta, self, float32, size(x, 2), c_loc(x), out, stat, errmsg)
@@ -367,7 +367,7 @@ contains
     real(real64), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     if (fits(self, shape(x), size(out), self%answers(), stat, errmsg)) &
       call of_rows(c_predict, self, float64, size(x, 2), c_loc(x), out, stat, errmsg)
@@ -378,7 +378,7 @@ contains
     real(real32), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     if (fits(self, shape(x), size(out), self%answers(), stat, errmsg)) &
       call of_rows(c_predict, self, float32, size(x, 2), c_loc(x), out, stat, errmsg)
@@ -390,7 +390,7 @@ contains
     real(real64), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:, :)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     if (fits(self, shape(x), size(out), self%probabilities(), stat, errmsg)) &
       call of_rows(c_predict_proba, self, float64, size(x, 2), c_loc(x), out, stat, errmsg)
@@ -401,7 +401,7 @@ contains
     real(real32), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(out), contiguous :: out(:, :)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     if (fits(self, shape(x), size(out), self%probabilities(), stat, errmsg)) &
       call of_rows(c_predict_proba, self, float32, size(x, 2), c_loc(x), out, stat, errmsg)
@@ -412,7 +412,7 @@ contains
     integer, intent(in) :: x(2), out
     integer(int64), intent(in) :: width
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     fits = x(1) == self%columns() .and. out == x(2)*max(width, 1_int64)
     if (.not. fits) call refuse("x needs the model's columns as its first dimension, and out a place for each number " &
@@ -427,7 +427,7 @@ contains
     type(c_ptr), intent(in) :: x
     real(real64), intent(out) :: out(*)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
@@ -440,31 +440,31 @@ contains
   !> Copy rows x(d, n), y(n). first_row : number of the first one among all, from 0.  total_rows : of all processes;
   !> without them these are all rows.
   subroutine create_real64(self, x, y, weight, offset, first_row, total_rows, stat, errmsg)
-    class(mpigd_slice), intent(inout) :: self
+    class(mpigd_slice), intent(in out) :: self
     real(real64), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(in), contiguous :: y(:)
     real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
     integer(int64), intent(in), optional :: first_row, total_rows
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     call create(self, float64, shape(x), c_loc(x), y, weight, offset, first_row, total_rows, stat, errmsg)
   end subroutine
 
   subroutine create_real32(self, x, y, weight, offset, first_row, total_rows, stat, errmsg)
-    class(mpigd_slice), intent(inout) :: self
+    class(mpigd_slice), intent(in out) :: self
     real(real32), intent(in), target, contiguous :: x(:, :)
     real(real64), intent(in), contiguous :: y(:)
     real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
     integer(int64), intent(in), optional :: first_row, total_rows
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     call create(self, float32, shape(x), c_loc(x), y, weight, offset, first_row, total_rows, stat, errmsg)
   end subroutine
 
   subroutine create(self, kind, shape, x, y, weight, offset, first_row, total_rows, stat, errmsg)
-    class(mpigd_slice), intent(inout) :: self
+    class(mpigd_slice), intent(in out) :: self
     integer(c_int), intent(in) :: kind
     integer, intent(in) :: shape(2)
     type(c_ptr), intent(in) :: x
@@ -472,7 +472,7 @@ contains
     real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
     integer(int64), intent(in), optional :: first_row, total_rows
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
     integer(int64) :: first, total
@@ -496,14 +496,14 @@ contains
   end subroutine
 
   impure elemental subroutine slice_free(self)
-    type(mpigd_slice), intent(inout) :: self
+    type(mpigd_slice), intent(in out) :: self
 
     call c_slice_free(self%handle)
     self%handle = c_null_ptr
   end subroutine
 
   subroutine slice_assign(self, other)
-    class(mpigd_slice), intent(inout) :: self
+    class(mpigd_slice), intent(in out) :: self
     class(mpigd_slice), intent(in) :: other
 
     if (.not. c_associated(self%handle, other%handle)) error stop "mpigd: slices can't be copied; pass them on"
@@ -529,7 +529,7 @@ contains
     real(real64), intent(out) :: weight
     type(mpigd_ranks), intent(in), target, optional :: ranks
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     character(kind=c_char), target :: name(64)
     type(mpigd_error) :: error
     integer(c_int) :: status
@@ -548,7 +548,7 @@ contains
     real(real64), intent(out), contiguous :: product(:, :)
     type(mpigd_ranks), intent(in), target, optional :: ranks
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     character(kind=c_char), target :: name(64)
     type(mpigd_error) :: error
     integer(c_int) :: status
@@ -565,7 +565,7 @@ contains
     real(real64), intent(in) :: coef(:, :), intercept(:)
     integer, intent(in) :: found(2)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     matches = size(coef, 1) == size(intercept) .and. size(coef, 2) == slice%columns() &
       .and. all(found == shape(coef) + [0, 1])
@@ -578,11 +578,11 @@ contains
   subroutine mpigd_fit(slice, options, model, result, ranks, stat, errmsg)
     type(mpigd_slice), intent(in) :: slice
     type(mpigd_options), intent(in) :: options
-    type(mpigd_model), intent(inout) :: model
+    type(mpigd_model), intent(in out) :: model
     type(mpigd_result), intent(out), optional :: result
     type(mpigd_ranks), intent(in), target, optional :: ranks
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     character(kind=c_char), target :: name(64)
     type(mpigd_result) :: numbers
     type(mpigd_error) :: error
@@ -596,12 +596,12 @@ contains
 
   !> The slice has to live as long as the problem.
   subroutine problem_create(self, slice, options, ranks, stat, errmsg)
-    class(mpigd_problem), intent(inout) :: self
+    class(mpigd_problem), intent(in out) :: self
     type(mpigd_slice), intent(in) :: slice
     type(mpigd_options), intent(in) :: options
     type(mpigd_ranks), intent(in), target, optional :: ranks
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     character(kind=c_char), target :: name(64)
     type(c_ptr) :: others
     type(mpigd_error) :: error
@@ -618,8 +618,8 @@ contains
   end subroutine
 
   subroutine free_problem(handle, ranks)
-    type(c_ptr), intent(inout) :: handle
-    type(mpigd_ranks), pointer, intent(inout) :: ranks
+    type(c_ptr), intent(in out) :: handle
+    type(mpigd_ranks), pointer, intent(in out) :: ranks
 
     call c_problem_free(handle)
     handle = c_null_ptr
@@ -627,13 +627,13 @@ contains
   end subroutine
 
   impure elemental subroutine problem_free(self)
-    type(mpigd_problem), intent(inout) :: self
+    type(mpigd_problem), intent(in out) :: self
 
     call free_problem(self%handle, self%ranks)
   end subroutine
 
   subroutine problem_assign(self, other)
-    class(mpigd_problem), intent(inout) :: self
+    class(mpigd_problem), intent(in out) :: self
     class(mpigd_problem), intent(in) :: other
 
     if (.not. c_associated(self%handle, other%handle)) error stop "mpigd: problems can't be copied; pass them on"
@@ -656,7 +656,7 @@ contains
     real(real64), intent(out) :: value
     real(real64), intent(out), contiguous :: gradient(:, :)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
@@ -671,7 +671,7 @@ contains
     real(real64), intent(in), contiguous :: theta(:, :), direction(:, :)
     real(real64), intent(out), contiguous :: product(:, :)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
@@ -685,7 +685,7 @@ contains
     class(mpigd_problem), intent(in) :: self
     integer, intent(in) :: theta(2), other(2)
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
 
     suits = all(theta == [self%outputs(), self%rows()]) .and. all(theta == other)
     if (.not. suits) call refuse("theta is of (outputs, rows), and so is all else", stat, errmsg)

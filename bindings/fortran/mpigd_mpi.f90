@@ -41,10 +41,10 @@ contains
 
   !> comm : as an integer, comm%MPI_VAL of mpi_f08 or comm of mpi.
   subroutine create(self, comm, stat, errmsg)
-    class(mpigd_communicator), intent(inout) :: self
+    class(mpigd_communicator), intent(in out) :: self
     integer, intent(in) :: comm
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
@@ -60,7 +60,7 @@ contains
     integer(c_int64_t), intent(in) :: total_rows, block
     integer(c_int64_t), intent(out) :: first_row, rows
     integer, intent(out), optional :: stat
-    character(len=*), intent(inout), optional :: errmsg
+    character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
@@ -69,14 +69,14 @@ contains
   end subroutine
 
   subroutine assign(self, other)
-    class(mpigd_communicator), intent(inout) :: self
+    class(mpigd_communicator), intent(in out) :: self
     class(mpigd_communicator), intent(in) :: other
 
     if (.not. associated(self%comm, other%comm)) error stop "mpigd: communicators can't be copied; pass them on"
   end subroutine
 
   impure elemental subroutine free(self)
-    type(mpigd_communicator), intent(inout) :: self
+    type(mpigd_communicator), intent(in out) :: self
 
     if (associated(self%comm)) deallocate (self%comm)
   end subroutine

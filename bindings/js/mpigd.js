@@ -1,5 +1,5 @@
 /**
- * Predictions of models that `mpigd export MODEL OUTPUT.json` has written, in browsers and in Node, without dependencies.
+ * Predictions of models that `mpigd export MODEL OUTPUT.json` has written, in browsers and in Node.
  *
  *     const model = new Model(JSON.parse(text));
  *     model.predict([[5.1, 3.5], [4.9, 3.0]]);            // rows in the order of model.features

@@ -32,7 +32,9 @@ mutable struct Model
     "Read model.h5 of `mpigd train`."
     function Model(path::AbstractString)
         handle = Ref{Ptr{Cvoid}}(C_NULL)
-        checked(error -> ccall((:mpigd_model_read, lib), Cint, (Cstring, Ref{Ptr{Cvoid}}, Ptr{UInt8}), path, handle, error))
+        checked(error -> ccall((:mpigd_model_read, lib), Cint,
+            (Cstring, Ref{Ptr{Cvoid}}, Ptr{UInt8}),
+            path, handle, error))
         return finalizer(model -> ccall((:mpigd_model_free, lib), Cvoid, (Ptr{Cvoid},), model.handle), new(handle[]))
     end
 end

@@ -208,7 +208,7 @@ JNIEXPORT void JNICALL Java_io_mpigd_Native_freeSlice(JNIEnv *env, jclass self, 
     mpigd_slice_free((mpigd_slice *)(intptr_t)slice);
 }
 
-/* Value and gradient where direction is NULL, the Hessian times it otherwise: extra numbers stand after coefficients. */
+/* Gradient, value and sum of weights where direction is NULL, the Hessian times it otherwise. */
 static jdoubleArray derivative(JNIEnv *env, jlong slice, jbyteArray loss, jdouble parameter, jdouble smoothing,
                                jdoubleArray coef, jdoubleArray intercept, jdoubleArray direction) {
     const jsize outputs = (*env)->GetArrayLength(env, intercept);

@@ -62,7 +62,8 @@ mpigd_fit <- function(x, y, loss = "squared", l2 = 0, solver = c("lbfgs", "newto
                learning_rate)
   fitted <- .Call(C_fit, slice_of(x, y, weights, offset), loss$name, as.double(numbers))
   model <- model_of(fitted[[1]])
-  if (!is.null(colnames(x))) rownames(model$coef) <- model$features <- colnames(x) # of this object; C calls them x0, x1, …
+  # Names are those of this object; C, and a file, have x0, x1, …
+  if (!is.null(colnames(x))) rownames(model$coef) <- model$features <- colnames(x)
   model$fit <- as.list(stats::setNames(fitted[[2]], c("value", "gradient_norm", "passes", "steps", "converged")))
   model$fit$converged <- model$fit$converged != 0
   model

@@ -10,9 +10,9 @@ import java.util.OptionalDouble;
 /**
  * A fitted linear model. It holds memory outside the heap: close it, or use try-with-resources.
  *
- * <p>Arrays are row by row: x has n rows of as many numbers as the model has columns. Direct buffers are read where they
- * are, from their position to their limit, in the byte order of the machine; arrays may be copied. Any number of threads
- * may use a model, as long as none closes it.
+ * <p>Arrays are row by row: x has n rows of as many numbers as the model has columns. Direct buffers are read where
+ * they are, from their position to their limit, in the byte order of the machine; arrays may be copied. Any number of
+ * threads may use a model, as long as none closes it.
  */
 public final class Model implements AutoCloseable {
     private long handle;

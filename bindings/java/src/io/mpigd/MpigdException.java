@@ -12,7 +12,7 @@ public final class MpigdException extends RuntimeException {
         this.status = status;
     }
 
-    /** As mpigd_status of mpigd.h: 2 for an argument that makes no sense, 3 for a file or numbers that can't be used, … */
+    /** As mpigd_status of mpigd.h: 2 for an argument that makes no sense, 3 for a file or numbers that are unusable, … */
     public int status() {
         return status;
     }

@@ -2,7 +2,7 @@ package io.mpigd;
 
 import java.nio.charset.StandardCharsets;
 
-/** The functions of mpigd_jni.c. Text is UTF-8 with a zero at its end; x is a double[], a float[] or a direct buffer. */
+/** The functions of mpigd_jni.c. Text is UTF-8, ended by a zero; x is a double[], a float[] or a direct buffer. */
 final class Native {
     static {
         System.loadLibrary("mpigd_java");
@@ -66,6 +66,9 @@ final class Native {
             long slice, byte[] loss, double parameter, double smoothing, double[] coef, double[] intercept,
             double[] direction);
 
-    /** numbers: parameter, smoothing, outputs, solver, l2, intercept, standardize, tol, passes, learning rate; result: as Result. */
+    /**
+     * Numbers are parameter, smoothing, outputs, solver, l2, intercept, standardize, tol, passes, learning rate; the
+     * result is value, norm of the gradient, passes, steps, converged.
+     */
     static native long fit(long slice, byte[] loss, double[] numbers, double[] result);
 }

@@ -39,7 +39,7 @@ public final class Slice implements AutoCloseable {
         handle = Native.newSlice(type, x, n, columns, y, weight, offset);
     }
 
-    /** Weighted means over rows of the loss and of its derivatives at coef (columns, outputs) and intercept (outputs). */
+    /** Weighted means over rows of the loss and its derivatives at coef (columns, outputs) and intercept (outputs). */
     public ValueGradient valueGradient(Loss loss, double[] coef, double[] intercept) {
         check(coef, intercept);
         double[] found = Native.valueGradient(
