@@ -26,7 +26,9 @@ predict.mpigd_model <- function(object, newdata, type = c("response", "link", "p
   x <- rows_of(newdata, object$features)
   width <- c(response = object$answers, link = object$outputs, prob = object$probabilities)[[type]]
   found <- .Call(C_predict, object$handle, match(type, c("link", "response", "prob")) - 1L, x, width)
-  names <- if (type == "prob") list(NULL, format(object$labels))
+  known <- object$levels # of the factor that a fit of this session was for
+  if (type == "response" && !is.null(known)) return(factor(known[found + 1], levels = known))
+  names <- if (type == "prob") list(NULL, if (is.null(known)) format(object$labels) else known)
   if (width == 1) found else matrix(found, ncol = width, byrow = TRUE, dimnames = names)
 }
 
@@ -62,7 +64,8 @@ mpigd_fit <- function(x, y, loss = "squared", l2 = 0, solver = c("lbfgs", "newto
                learning_rate)
   fitted <- .Call(C_fit, slice_of(x, y, weights, offset), loss$name, as.double(numbers))
   model <- model_of(fitted[[1]])
-  # Names are those of this object; C, and a file, have x0, x1, …
+  # Names and levels are those of this object; C, and a file, have x0, x1, … and 0, 1, …
+  if (length(model$labels)) model$levels <- levels(y)
   if (!is.null(colnames(x))) rownames(model$coef) <- model$features <- colnames(x)
   model$fit <- as.list(stats::setNames(fitted[[2]], c("value", "gradient_norm", "passes", "steps", "converged")))
   model$fit$converged <- model$fit$converged != 0

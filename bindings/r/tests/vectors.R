@@ -1,6 +1,12 @@
 # What tests/test_bindings.py compares with Python: for each folder given, results of its model and rows.
 library(mpigd)
 
+# Labels of a fit are levels of the factor, and columns those of the data frame in any order.
+fitted <- mpigd_fit(iris[1:4], iris$Species, "softmax", l2 = 0.01)
+found <- predict(fitted, rev(iris))
+stopifnot(identical(levels(found), levels(iris$Species)), mean(found == iris$Species) > 0.9)
+stopifnot(identical(colnames(predict(fitted, iris, "prob")), levels(iris$Species)))
+
 numbers <- function(path) readBin(path, "double", file.size(path) / 8, endian = "little")
 
 for (folder in commandArgs(trailingOnly = TRUE)) {
