@@ -83,6 +83,7 @@ def run_by(page: Path) -> str:
 ALL = [block for page in PAGES if not run_by(page) for block in blocks_of(page)]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pages are written for a POSIX shell")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = [block for block in ALL if block.page == page and block.language != "text" and not block.not_run]
