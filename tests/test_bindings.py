@@ -309,7 +309,7 @@ def with_mpi(home: Place, compiler: Path, folder: Path) -> Place:
 def test_fortran(home: Place, cases: list[Case]) -> None:
     needs("gfortran")
     sources = [f"bindings/fortran/{name}.f90" for name in ("mpigd_c", "mpigd", "tests/vectors")]
-    home.do("gfortran", "-std=f2018", "-O2", "-fcheck=all", *sources, "-o", "vectors_fortran", *home.linked)
+    home.do("gfortran", "-std=f2008", "-O2", "-fcheck=all", *sources, "-o", "vectors_fortran", *home.linked)
     home.do("./vectors_fortran", *(case.folder for case in cases))
     check("fortran", cases)
     check_predictions(home, *home.run("fortran", slice(1)))

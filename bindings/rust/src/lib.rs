@@ -2,11 +2,12 @@
 //!
 //! Arrays are row by row: x holds rows of as many numbers as the model has columns. What fails is an [`Error`].
 
-use std::ffi::{c_char, c_int, CStr, CString};
+use std::ffi::{CStr, CString};
+use std::os::raw::{c_char, c_int};
 use std::ptr::{null, null_mut, NonNull};
 
 mod c {
-    use std::ffi::{c_char, c_int, c_void};
+    use std::os::raw::{c_char, c_int, c_void};
 
     pub enum Model {}
     pub enum Slice {}
