@@ -1,8 +1,8 @@
 """Kernels as object files for a C library: `python -m mpigd_kernels.emit --target x86-64-v3 --output DIRECTORY`.
 
 One process for each target, since what kernels are like depends on the processor (see `vector.room`). In the directory
-it writes an object file for each kernel, their names to the file objects, and two C files: kernels.c, a table of kernels by name (see `Kernel.named`),
-and losses.c, a table of losses. Results have the same bits on all targets.
+it writes an object file for each kernel, a list of them in the file `objects`, and two C files: kernels.c, a table of
+kernels by name (see `Kernel.named`), and losses.c, a table of losses. Results have the same bits on all targets.
 
 Objects that are there already and come from the same sources are left as they are.
 """
@@ -42,12 +42,12 @@ def wanted(types: Sequence[str], losses: Sequence[str]) -> Iterator[Wanted]:
 
     types : of X.  losses : names.
     """
-    from mpigd_kernels import LOSSES, DenseSlice, SparseSlice, exact, factor, fill_tiles
+    from mpigd_kernels import LOSSES, DenseSlice, SparseSlice, descent, exact, factor, fill_tiles
 
     double = {"ROW": "float64", "WORK": "float64"}
     for kernel in (exact.add_rows, exact.merge, exact.to_message, exact.from_message):
         yield Wanted(kernel, {})
-    for kernel in (factor.factorise, factor.substitute):
+    for kernel in (factor.factorise, factor.substitute, descent.descend):
         yield Wanted(kernel, {})
     for rows in (64, 16):
         for x in types:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 KERNELS = "MPIGD_KERNELS"  # jit, aot, or the path of a library
@@ -41,15 +42,33 @@ def find() -> Path:
     return Path(NAME)
 
 
-def check() -> None:
-    """Raise UnusableLibraryError where a library is asked for that can't be had."""
-    _library(os.environ.get(KERNELS, "jit"))
+def choose(asked: str | None) -> None:
+    """Have this process take kernels from jit, aot or a library; None for what the environment says.
+
+    Raises UnusableLibraryError where such a library can't be had.
+    """
+    if asked is not None:
+        os.environ[KERNELS] = asked
+    is_used()
+
+
+def is_used() -> bool:
+    """Whether kernels come from a library."""
+    return _library(os.environ.get(KERNELS, "jit")) is not None
 
 
 def address_of(name: str) -> int | None:
-    """The address of a kernel's C function, by `Kernel.named`; None where it has to be compiled."""
+    """The address of a kernel's C function, by `Kernel.named`; None where it has to be compiled.
+
+    Raises UnusableLibraryError where there is nothing to compile it with.
+    """
     library = _library(os.environ.get(KERNELS, "jit"))
-    return None if library is None else library.mpigd_kernel(name.encode())
+    if library is None:
+        return None
+    address: int | None = library.mpigd_kernel(name.encode())
+    if address is None and not all(map(find_spec, ("numba", "llvmlite"))):
+        raise UnusableLibraryError(f"the library has no kernel '{name}', and there is no Numba to compile it")
+    return address
 
 
 @cache

@@ -8,8 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mpigd_kernels import prebuilt
+
 from mpigd import options
 from mpigd.comm import Comm
+from mpigd.errors import UsageError
 
 
 class Command(NamedTuple):
@@ -69,6 +72,8 @@ def dispatch(comm: Comm, arguments: list[str]) -> int:
     if chosen is None:
         return 0
     command = next(c for c in (MAIN_JOB, *COMMANDS.values()) if c.options is type(chosen))
+    with comm.agreement():
+        choose_kernels(getattr(chosen, "kernels", None))
     reports = command.reports and isinstance(chosen, options.Train) and chosen.report
     if reports:
         with comm.agreement():
@@ -90,6 +95,14 @@ def dispatch(comm: Comm, arguments: list[str]) -> int:
         else:
             terminal.console.show(outcome)
     return exit_status(outcome)
+
+
+def choose_kernels(asked: str | None) -> None:
+    """Have kernels come from where --kernels, or the environment, says. UsageError where there are none."""
+    try:
+        prebuilt.choose(asked)
+    except prebuilt.UnusableLibraryError as error:
+        raise UsageError(f"--kernels: {error}") from None
 
 
 class Terminal:

@@ -13,6 +13,7 @@ from typing import Any
 
 import mpigd_kernels as kernels
 import numpy as np
+from mpigd_kernels import prebuilt
 
 from mpigd.columns import Columns, Found, class_numbers, place_rows
 from mpigd.comm import Comm
@@ -300,7 +301,9 @@ def _agreed(
 ) -> tuple[np.dtype[Any], np.ndarray]:
     """How per-row values are kept, and the sorted labels: the same on all ranks."""
     header = columns.header
-    inexact, heaviest = comm.max(np.array([float(found.inexact), found.heaviest]))
+    # Kernels that were built ahead of time take what belongs to rows in double precision.
+    double = found.inexact or prebuilt.is_used()
+    inexact, heaviest = comm.max(np.array([float(double), found.heaviest]))
     if header.sample_weight and heaviest == 0.0:
         with comm.agreement():
             raise DataError(f"{header.label}: dataset '{header.names.sample_weight}' is zero on every row")

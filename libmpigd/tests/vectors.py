@@ -13,17 +13,17 @@ from typing import Any
 
 os.environ["MPIGD_KERNELS"] = "jit"
 
-import h5py  # noqa: E402
-import mpigd_kernels as kernels  # noqa: E402
-import numpy as np  # noqa: E402
-from mpigd_kernels import exact  # noqa: E402
+import h5py
+import mpigd_kernels as kernels
+import numpy as np
+from mpigd_kernels import exact
 
-from mpigd import train  # noqa: E402
-from mpigd.comm import Comm  # noqa: E402
-from mpigd.model import Model  # noqa: E402
-from mpigd.options import Train  # noqa: E402
-from mpigd.problem import make_objective, read_data  # noqa: E402
-from mpigd.storage import block_rows  # noqa: E402
+from mpigd import train
+from mpigd.comm import Comm
+from mpigd.model import Model
+from mpigd.options import Train
+from mpigd.problem import make_objective, read_data
+from mpigd.storage import block_rows
 
 ROWS, COLUMNS, CLASSES = 700, 9, 3
 TYPES = ("float64", "float32", "float16", "int8", "uint8")
@@ -169,7 +169,11 @@ def models(out: Vectors, directory: Path, case: str, loss: kernels.Loss, thresho
     classes = 10.0 * np.arange(CLASSES) if loss.coupled else np.array([-1.0, 1.0])
     classes = classes if loss.target in ("binary", "classes") else np.zeros(0)
     coef, intercept = rng.standard_normal((COLUMNS, outputs)), rng.standard_normal(outputs)
-    result = {"scores": {"test": {"threshold": 0.9, "b": 1e-20, "a": True}}, "note": 'a "quoted" é, [x]', "list": [1, {}]}
+    result = {
+        "scores": {"test": {"threshold": 0.9, "b": 1e-20, "a": True}},
+        "note": 'a "quoted" é, [x]',
+        "list": [1, {}],
+    }
     model = Model(
         coef if loss.coupled else coef[:, 0],
         intercept if loss.coupled else intercept[0],

@@ -14,7 +14,7 @@ from mpigd.options.groups import Loss, Machine, Penalty, Rows, Run, Solver, Step
 RUNNING = frozenset(
     (
         *("data", "memory", "scratch", "threads", "run_dir", "json", "quiet", "verbose", "resume", "time_limit"),
-        *("report", "log"),
+        *("kernels", "report", "log"),
         *("checkpoint_steps", "checkpoint_seconds", "checkpoint_keep", "on_failure", "min_ranks", "stall_timeout"),
     )
 )

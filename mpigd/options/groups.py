@@ -295,6 +295,10 @@ class Machine(Group):
     """Type of predictors, losses and products; float32 is faster where arithmetic, not memory, is the limit,
     and good to about six digits of the gradient."""
 
+    kernels: str | None = None
+    """Where kernels come from, with the same bits: jit compiles them for this processor, once a machine; aot takes them
+    from libmpigd, or a path from that file, and needs no compiler. The default is what MPIGD_KERNELS says, else jit."""
+
     average: Literal["rows", "ranks"] = "rows"
     """Mean over all rows, or the mean over ranks of each rank's mean. The result of 'ranks' depends by its
     formula on the number of ranks."""
