@@ -16,6 +16,7 @@ from mkdocs.structure.files import File, Files
 TOP = Path(__file__).parents[2]
 LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(?=[)#\s])")  # the path of a link within the repository
 LANGUAGES = {".py": "python", ".sbatch": "bash", ".sh": "bash"}
+UNSOUGHT = "---\nsearch:\n  exclude: true\n---\n"  # programs are not what somebody searches for
 PICTURES = {".svg", ".png"}
 OF_THE_PROJECT = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")  # in the navigation, whoever links to them
 
@@ -44,7 +45,7 @@ def on_files(files: Files, config: Any) -> Files:
             if kind == ".md":
                 waiting.append((path, content))
             else:
-                content = f"# {path}\n\n~~~~{LANGUAGES.get(kind, 'text')}\n{content}~~~~\n"
+                content = f"{UNSOUGHT}# {path}\n\n~~~~{LANGUAGES.get(kind, 'text')}\n{content}~~~~\n"
             files.append(File.generated(config, sites[path], content=content))
     return files
 
