@@ -1,6 +1,7 @@
 // What tests/test_bindings.py compares with Python: for each folder given, results of its model and rows.
 #include <mpigd.hpp>
 
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -23,29 +24,9 @@ void write(const std::string &path, mpigd::Span found) {
         .write(reinterpret_cast<const char *>(found.data()), static_cast<std::streamsize>(found.size_bytes()));
 }
 
-void compute(const std::string &in) {
-    mpigd::Model read_model = mpigd::Model::read(in + "model.h5");
-    const mpigd::Model model = std::move(read_model);
-    const std::vector<double> x = read(in + "X"), y = read(in + "y"), weight = read(in + "weight");
-    const std::vector<double> offset = read(in + "offset"), numbers = read(in + "numbers");
-    const auto starts = read<std::int64_t>(in + "starts");
-    const auto places = read<std::int32_t>(in + "places");
-    const std::vector<double> values = read(in + "values");
-    const std::int64_t d = model.columns();
-    const mpigd::Dense rows(x, d);
-    const mpigd::Sparse sparse(starts, places, values, d);
-
-    write(in + "cpp.eta", model.eta(rows));
-    write(in + "cpp.predict", model.predict(rows));
-    write(in + "cpp.eta_sparse", model.eta(sparse));
-    write(in + "cpp.predict_sparse", model.predict(sparse));
-    const std::vector<float> single(x.begin(), x.end());
-    write(in + "cpp.eta_float32", model.eta(mpigd::Dense(single, d)));
-    if (model.has_probabilities()) {
-        write(in + "cpp.proba", model.predict_proba(rows));
-        write(in + "cpp.proba_sparse", model.predict_proba(sparse));
-    }
-
+void derive(const std::string &in, const mpigd::Model &model, const mpigd::Dense &rows, const mpigd::Sparse &sparse) {
+    const std::vector<double> y = read(in + "y"), weight = read(in + "weight"), offset = read(in + "offset");
+    const std::vector<double> numbers = read(in + "numbers");
     const std::string name = model.loss();
     const mpigd::Loss loss(name.c_str(), numbers[0], numbers[1], model.outputs());
     const mpigd::About about{.y = y, .weight = weight, .offset = offset};
@@ -68,9 +49,35 @@ void compute(const std::string &in) {
     write(in + "cpp.problem_gradient", at);
     problem.product(theta, direction, at);
     write(in + "cpp.problem_product", at);
+}
+
+void compute(const std::string &in) {
+    mpigd::Model read_model = mpigd::Model::read(in + "model.h5");
+    const mpigd::Model model = std::move(read_model);
+    const std::vector<double> x = read(in + "X");
+    const auto starts = read<std::int64_t>(in + "starts");
+    const auto places = read<std::int32_t>(in + "places");
+    const std::vector<double> values = read(in + "values");
+    const std::int64_t d = model.columns();
+    const mpigd::Dense rows(x, d);
+    const mpigd::Sparse sparse(starts, places, values, d);
+
+    write(in + "cpp.eta", model.eta(rows));
+    write(in + "cpp.predict", model.predict(rows));
+    write(in + "cpp.eta_sparse", model.eta(sparse));
+    write(in + "cpp.predict_sparse", model.predict(sparse));
+    const std::vector<float> single(x.begin(), x.end());
+    write(in + "cpp.eta_float32", model.eta(mpigd::Dense(single, d)));
+    if (model.has_probabilities()) {
+        write(in + "cpp.proba", model.predict_proba(rows));
+        write(in + "cpp.proba_sparse", model.predict_proba(sparse));
+    }
+
+    if (std::filesystem::exists(in + "y"))
+        derive(in, model, rows, sparse);
 
     model.write(in + "cpp.copy.h5");
-    const mpigd::Model copy = mpigd::Model::of(name, model.coef(), model.intercept(), model.labels());
+    const mpigd::Model copy = mpigd::Model::of(model.loss(), model.coef(), model.intercept(), model.labels());
     write(in + "cpp.eta_copy", copy.eta(rows));
 
     std::vector<double> bad(x);

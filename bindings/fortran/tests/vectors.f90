@@ -17,13 +17,8 @@ contains
   subroutine compute(in)
     character(len=*), intent(in) :: in
     type(mpigd_model) :: model, copy
-    type(mpigd_slice) :: slice
-    type(mpigd_problem) :: problem
-    type(mpigd_loss) :: loss
-    type(mpigd_options) :: options
-    real(real64), allocatable :: numbers(:), x(:, :), y(:), direction(:, :), gradient(:, :), theta(:, :), out(:, :)
-    real(real64), allocatable :: proba(:, :), predicted(:)
-    real(real64) :: value, weight
+    real(real64), allocatable :: numbers(:), x(:, :), out(:, :), proba(:, :), predicted(:)
+    logical :: known
     character(len=512) :: message
     integer(int64) :: d, k, n
     integer :: stat, unit
@@ -31,11 +26,10 @@ contains
     call model%read(in//"model.h5")
     d = model%columns()
     k = model%outputs()
-    y = numbers_of(in//"y")
-    n = size(y, kind=int64)
-    numbers = numbers_of(in//"numbers")
-    x = reshape(numbers_of(in//"X"), [d, n])
-    allocate (out(k, n), predicted(n*model%answers()), gradient(k, d + 1))
+    numbers = numbers_of(in//"X")
+    n = size(numbers, kind=int64)/d
+    x = reshape(numbers, [d, n])
+    allocate (out(k, n), predicted(n*model%answers()))
 
     call model%eta(x, out)
     call put(in//"fortran.eta", [out])
@@ -49,9 +43,40 @@ contains
       call put(in//"fortran.proba", [proba])
     end if
 
+    inquire (file=in//"y", exist=known)
+    if (known) call derive(in, model, x)
+
+    call model%write(in//"fortran.copy.h5")
+    call copy%create(model%loss(), model%coef(), model%intercept(), model%labels())
+    call copy%eta(x, out)
+    call put(in//"fortran.eta_copy", [out])
+
+    x(1, 2) = ieee_value(0.0_real64, ieee_quiet_nan)
+    call model%predict(x, predicted, stat, message)
+    open (newunit=unit, file=in//"fortran.error", access="stream", form="formatted", status="replace")
+    write (unit, "(i0, 2a)", advance="no") stat, " ", trim(message)
+    close (unit)
+  end subroutine
+
+  subroutine derive(in, model, x)
+    character(len=*), intent(in) :: in
+    type(mpigd_model), intent(in) :: model
+    real(real64), intent(in) :: x(:, :)
+    type(mpigd_slice) :: slice
+    type(mpigd_problem) :: problem
+    type(mpigd_loss) :: loss
+    type(mpigd_options) :: options
+    real(real64), allocatable :: numbers(:), direction(:, :), gradient(:, :), theta(:, :)
+    real(real64) :: value, weight
+    integer(int64) :: d, k
+
+    d = model%columns()
+    k = model%outputs()
+    numbers = numbers_of(in//"numbers")
+    allocate (gradient(k, d + 1))
     loss = mpigd_loss(model%loss(), numbers(1), numbers(2), k)
     direction = reshape(numbers_of(in//"direction"), [k, d + 1])
-    call slice%create(x, y, numbers_of(in//"weight"), numbers_of(in//"offset"))
+    call slice%create(x, numbers_of(in//"y"), numbers_of(in//"weight"), numbers_of(in//"offset"))
     call mpigd_value_gradient(slice, loss, model%coef(), model%intercept(), value, gradient, weight)
     call put(in//"fortran.value", [value, weight])
     call put(in//"fortran.gradient", [gradient])
@@ -67,17 +92,6 @@ contains
     call put(in//"fortran.problem_gradient", [gradient])
     call problem%product(theta, direction, gradient)
     call put(in//"fortran.problem_product", [gradient])
-
-    call model%write(in//"fortran.copy.h5")
-    call copy%create(model%loss(), model%coef(), model%intercept(), model%labels())
-    call copy%eta(x, out)
-    call put(in//"fortran.eta_copy", [out])
-
-    x(1, 2) = ieee_value(0.0_real64, ieee_quiet_nan)
-    call model%predict(x, predicted, stat, message)
-    open (newunit=unit, file=in//"fortran.error", access="stream", form="formatted", status="replace")
-    write (unit, "(i0, 2a)", advance="no") stat, " ", trim(message)
-    close (unit)
   end subroutine
 
   function numbers_of(path) result(numbers)

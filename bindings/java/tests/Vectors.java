@@ -18,7 +18,7 @@ public class Vectors {
     }
 
     private static void compute(Path in) throws IOException {
-        double[] x = read(in, "X"), numbers = read(in, "numbers");
+        double[] x = read(in, "X");
         Model closed = Model.read(in.resolve("model.h5").toString());
         closed.close();
         try {
@@ -28,7 +28,6 @@ public class Vectors {
             closed.close(); // does nothing
         }
         try (Model model = Model.read(in.resolve("model.h5").toString());
-                Slice slice = new Slice(x, read(in, "y"), read(in, "weight"), read(in, "offset"));
                 Model copy = Model.of(model.loss(), model.coef(), model.intercept(), model.labels())) {
             write(in, "eta", model.eta(x));
             write(in, "predict", model.predict(x));
@@ -45,12 +44,9 @@ public class Vectors {
                 write(in, "proba", model.predictProba(x));
             }
 
-            Loss loss = new Loss(model.loss(), numbers[0], numbers[1], model.outputs());
-            Slice.ValueGradient found = slice.valueGradient(loss, model.coef(), model.intercept());
-            write(in, "value", found.value(), found.weight());
-            write(in, "gradient", found.gradient());
-            double[] direction = read(in, "direction");
-            write(in, "product", slice.hessianProduct(loss, model.coef(), model.intercept(), direction));
+            if (Files.exists(in.resolve("y"))) {
+                derive(in, model, x);
+            }
 
             model.write(in.resolve("java.copy.h5").toString());
             write(in, "eta_copy", copy.eta(x));
@@ -62,6 +58,18 @@ public class Vectors {
             } catch (MpigdException error) {
                 Files.writeString(in.resolve("java.error"), error.status() + " " + error.getMessage());
             }
+        }
+    }
+
+    private static void derive(Path in, Model model, double[] x) throws IOException {
+        double[] numbers = read(in, "numbers");
+        try (Slice slice = new Slice(x, read(in, "y"), read(in, "weight"), read(in, "offset"))) {
+            Loss loss = new Loss(model.loss(), numbers[0], numbers[1], model.outputs());
+            Slice.ValueGradient found = slice.valueGradient(loss, model.coef(), model.intercept());
+            write(in, "value", found.value(), found.weight());
+            write(in, "gradient", found.gradient());
+            double[] direction = read(in, "direction");
+            write(in, "product", slice.hessianProduct(loss, model.coef(), model.intercept(), direction));
         }
     }
 

@@ -17,11 +17,6 @@ for (folder in commandArgs(trailingOnly = TRUE)) {
   }
   model <- mpigd_read(here("model.h5"))
   x <- matrix(numbers(here("X")), ncol = length(model$features), byrow = TRUE)
-  y <- numbers(here("y"))
-  weight <- numbers(here("weight"))
-  offset <- numbers(here("offset"))
-  given <- numbers(here("numbers"))
-  direction <- matrix(numbers(here("direction")), ncol = model$outputs, byrow = TRUE)
 
   put("eta", predict(model, x, "link"))
   put("predict", predict(model, x))
@@ -30,11 +25,18 @@ for (folder in commandArgs(trailingOnly = TRUE)) {
   put("predict_named", predict(model, cbind(other = 0, rev(named))))
   if (model$probabilities > 0) put("proba", predict(model, x, "prob"))
 
-  loss <- mpigd_loss(model$loss, given[1], given[2])
-  found <- mpigd_value_gradient(x, y, loss, model$coef, model$intercept, weight, offset)
-  put("value", c(found$value, found$weight))
-  put("gradient", found$gradient)
-  put("product", mpigd_hessian_product(x, y, loss, model$coef, model$intercept, direction, weight, offset))
+  if (file.exists(here("y"))) {
+    given <- numbers(here("numbers"))
+    loss <- mpigd_loss(model$loss, given[1], given[2])
+    y <- numbers(here("y"))
+    weight <- numbers(here("weight"))
+    offset <- numbers(here("offset"))
+    direction <- matrix(numbers(here("direction")), ncol = model$outputs, byrow = TRUE)
+    found <- mpigd_value_gradient(x, y, loss, model$coef, model$intercept, weight, offset)
+    put("value", c(found$value, found$weight))
+    put("gradient", found$gradient)
+    put("product", mpigd_hessian_product(x, y, loss, model$coef, model$intercept, direction, weight, offset))
+  }
 
   mpigd_write(model, here("r.copy.h5"))
   put("eta_copy", predict(mpigd_model(model$loss, model$coef, model$intercept, model$labels), x, "link"))
