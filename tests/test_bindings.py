@@ -24,7 +24,6 @@ from test_docs import Block, blocks_of, furnish, run_bash
 
 from mpigd.arrays import from_arrays
 from mpigd.comm import Comm
-from mpigd.dataset import Dataset
 from mpigd.errors import DataError
 from mpigd.exchange import to_json
 from mpigd.model import Model
@@ -75,6 +74,11 @@ class Recipe:
     labels: tuple[float, ...] = ()
     result: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def derived(self) -> bool:
+        """Whether there are derivatives: not of several outputs that have nothing to do with each other."""
+        return self.outputs == 1 or LOSSES[self.loss].coupled
+
 
 RECIPES = {
     "squared": Recipe("squared"),
@@ -101,7 +105,6 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 def make_case(folder: Path, recipe: Recipe) -> Case:
     rng = np.random.default_rng(len(recipe.loss))
     loss, n, d = LOSSES[recipe.loss], recipe.rows, recipe.columns
-    one, derived = recipe.outputs == 1, recipe.outputs == 1 or loss.coupled
     X = rng.standard_normal((n, d)) * (rng.random((n, d)) < 0.6)
     coef, intercept = rng.standard_normal((d, recipe.outputs)), rng.standard_normal(recipe.outputs)
     y = {"real": rng.standard_normal(n), "binary": 1.0 * (rng.random(n) < 0.4), "classes": np.arange(n) % 3.0}
@@ -111,8 +114,8 @@ def make_case(folder: Path, recipe: Recipe) -> Case:
     stored = sparse.csr_matrix(X)
 
     model = Model(
-        coef[:, 0] if one else coef,
-        intercept[0] if one else intercept,
+        coef if recipe.outputs > 1 else coef[:, 0],
+        intercept if recipe.outputs > 1 else intercept[0],
         loss,
         tuple(f"column {j}" for j in range(d)),
         np.array(recipe.labels),
@@ -122,7 +125,7 @@ def make_case(folder: Path, recipe: Recipe) -> Case:
     model.save(folder / "model.h5")
     (folder / "model.json").write_text(to_json(model), encoding="utf-8")
     inputs = {"X": X, "arguments": np.linspace(-6, 26, 99)}
-    if derived:
+    if recipe.derived:
         inputs |= {**beside, "direction": direction, "numbers": recipe.given}
     inputs |= {"starts": stored.indptr.astype(np.int64), "places": stored.indices.astype(np.int32)}
     for name, values in {**inputs, "values": stored.data}.items():
@@ -135,16 +138,13 @@ def expected_of(
 ) -> dict[str, np.ndarray]:
     comm = Comm.world()
 
-    def rows(values: Any, **others: Any) -> Dataset:
-        return from_arrays(comm, values, target="real", **others)
-
-    found = {"predict": model.predict(X), "eta": linear_predictor(comm, model, rows(X))}
-    found["eta_float32"] = linear_predictor(comm, model, rows(X.astype(np.float32)))
-    found["eta_sparse"] = linear_predictor(comm, model, rows(sparse.csr_matrix(X)))
+    found = {"predict": model.predict(X)}
+    for name, rows in (("eta", X), ("eta_float32", X.astype(np.float32)), ("eta_sparse", sparse.csr_matrix(X))):
+        found[name] = linear_predictor(comm, model, from_arrays(comm, rows))
     if model.has_probabilities:
         found["proba"] = model.predict_proba(X)
 
-    if not model.loss.coupled and len(direction[0]) > 1:  # several independent fits
+    if not recipe.derived:
         return found | as_well(found)
 
     def objective(values: Any, centre: bool) -> Objective:
