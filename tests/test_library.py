@@ -1,0 +1,194 @@
+"""libmpigd: built by CMake with few kernels, its tests pass, and programs find, link and use what is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import mpigd_kernels as kernels
+import numpy as np
+import pytest
+from mpigd_kernels import prebuilt
+from test_docs import blocks_of
+
+from mpigd.model import Model
+
+TOP = Path(__file__).parent.parent
+FEW = ("-DMPIGD_TYPES=float64", "-DMPIGD_LOSSES=logistic;softmax;squared")
+CONSUMER = """
+cmake_minimum_required(VERSION 3.20)
+project(consumer LANGUAGES C)
+find_package(mpigd REQUIRED)
+add_executable(shared predict.c)
+target_link_libraries(shared mpigd::mpigd)
+add_executable(static predict.c)
+target_link_libraries(static mpigd::mpigd_static)
+if(TARGET mpigd::mpi)
+    add_executable(fit fit.c)
+    target_link_libraries(fit mpigd::mpi)
+endif()
+"""
+# Coefficients by hand: the kernels alone, without MPI and files.
+GRADIENT = """
+import hashlib, sys
+import numpy as np
+import mpigd_kernels as kernels
+from mpigd_kernels import exact
+
+x = np.random.default_rng(0).standard_normal((300, 5))
+tiles = kernels.aligned((19, 5, 16), x.dtype)
+tiles[-1:] = 0
+kernels.fill_tiles(x, 0, tiles, np.zeros((1, 8)))
+none = np.zeros((0, 1, 16))
+rows = kernels.DenseSlice(300, 16, np.ones((19, 1, 16)), none, none, kernels.Computing(), tiles=tiles)
+at = kernels.At(kernels.LOSSES["logistic"], np.full((5, 1), 0.1), np.zeros(1))
+print(hashlib.sha256(rows.value_gradient(at).tobytes()).hexdigest(), "llvmlite" in sys.modules)
+"""
+
+
+def run(*command: str | Path, cwd: Path | None = None, **variables: str) -> str:
+    """What a program prints that may not fail."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PMIX_", "OMPI_COMM"))}
+    words = list(map(str, command))
+    done = subprocess.run(words, cwd=cwd, env={**environment, **variables}, capture_output=True, text=True, timeout=230)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library with few kernels, for this processor alone."""
+    missing = [program for program in ("cmake", "cc", "make") if not shutil.which(program)]
+    if missing or sys.platform != "linux":
+        pytest.skip(f"needs Linux, and {' and '.join(missing)}")
+    folder = tmp_path_factory.mktemp("library") / "build"
+    options = (*FEW, f"-DMPIGD_TARGETS={_target()}", f"-DPython_EXECUTABLE={sys.executable}")
+    configured = subprocess.run(["cmake", "-S", TOP, "-B", folder, *options], capture_output=True, text=True)
+    if configured.returncode and "HDF5" in configured.stderr:
+        pytest.skip("needs HDF5 for C")
+    assert configured.returncode == 0, configured.stderr
+    run("cmake", "--build", folder, "--parallel", "2")
+    return folder
+
+
+def _target() -> str:
+    """One that this processor can run."""
+    if os.uname().machine == "aarch64":
+        return "aarch64"
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    return "x86-64-v3" if "avx2" in flags and "f16c" in flags else "x86-64-v2"
+
+
+@pytest.fixture(scope="module")
+def installed(build: Path) -> Iterator[Path]:
+    """Where it is installed."""
+    home = build.parent / "home"
+    run("cmake", "--install", build, "--prefix", home)
+    yield home
+    shutil.rmtree(build.parent, ignore_errors=True)
+
+
+def examples() -> list[str]:
+    """The programs of its page."""
+    return [block.text for block in blocks_of(TOP / "docs/library.md") if block.language == "c"]
+
+
+@pytest.mark.timeout(600)
+def test_its_own_tests_pass(build: Path) -> None:
+    told = run("ctest", "--test-dir", build, "--output-on-failure")
+    assert "100% tests passed" in told
+
+
+@pytest.mark.timeout(600)
+def test_programs_find_it(installed: Path, tmp_path: Path) -> None:
+    predict, fit = examples()
+    (tmp_path / "predict.c").write_text(predict)
+    (tmp_path / "fit.c").write_text(fit)
+    (tmp_path / "CMakeLists.txt").write_text(CONSUMER)
+    run("cmake", "-B", "here", f"-DCMAKE_PREFIX_PATH={installed}", cwd=tmp_path)
+    run("cmake", "--build", "here", cwd=tmp_path)
+    programs = ["here/shared", "here/static"]
+    if shutil.which("pkg-config"):
+        [lib] = installed.glob("lib*")
+        found = run("pkg-config", "--cflags", "--libs", "mpigd", PKG_CONFIG_PATH=str(lib / "pkgconfig")).split()
+        run("cc", "-Wall", "-Wextra", "-Werror", "predict.c", *found, f"-Wl,-rpath,{lib}", "-o", "plain", cwd=tmp_path)
+        programs.append("./plain")
+    model = Model(
+        np.array([[1.0, -1.0], [0.5, 2.0], [0.0, -0.25]]),
+        np.array([0.0, 0.1]),
+        kernels.LOSSES["softmax"],
+        ("a", "b", "c"),
+        np.array([3.0, 7.0]),
+    )
+    model.save(tmp_path / "model.h5")
+    for row in ([2.0, 0.0, 1.0], [-1.0, 3.0, 0.5]):
+        expected = model.predict(np.array(row))
+        for program in programs:
+            told = run(tmp_path / program, tmp_path / "model.h5", *map(str, row), cwd=tmp_path)
+            assert float(told) == expected
+    if (tmp_path / "here/fit").exists():
+        assert run("here/fit", "fitted.h5", cwd=tmp_path) == "2.000000 -1.000000 1.000000\n"
+        np.testing.assert_allclose(Model.load(tmp_path / "fitted.h5").coef, [2.0, -1.0], rtol=1e-12)
+
+
+def test_python_takes_kernels_from_it(installed: Path) -> None:
+    [library] = installed.glob("lib*/libmpigd.so.1")
+    compiled, own = run(sys.executable, "-c", GRADIENT, MPIGD_KERNELS="jit").split()
+    taken, other = run(sys.executable, "-c", GRADIENT, MPIGD_KERNELS=str(library)).split()
+    assert compiled == taken
+    assert (own, other) == ("True", "False")
+
+
+def test_the_program_takes_kernels_from_it(installed: Path, tmp_path: Path) -> None:
+    """A fit has the same bits, and nothing is compiled on the way."""
+    [library] = installed.glob("lib*/libmpigd.so.1")
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["X"], file["y"] = rng.standard_normal((400, 6)), rng.integers(0, 2, 400)
+    found, empty = [], tmp_path / "cache"
+    for source, variables in (("jit", {}), (library, {"MPIGD_CACHE_DIR": str(empty)})):
+        fit = (
+            sys.executable,
+            "-m",
+            "mpigd",
+            "train",
+            tmp_path / "rows.h5",
+            "--loss",
+            "logistic",
+            "--l2",
+            "0.1",
+            "--json",
+        )
+        told = json.loads(run(*fit, "--kernels", source, cwd=tmp_path, **variables))
+        found.append({key: told[key] for key in ("model_fingerprint", "data_fingerprint", "objective", "passes")})
+    assert found[0] == found[1]
+    assert not empty.exists()
+
+
+def test_what_can_not_be_had_is_said(tmp_path: Path) -> None:
+    fit = (sys.executable, "-m", "mpigd", "train", TOP / "data/boston.h5", "--kernels", "/nowhere/libmpigd.so.1")
+    done = subprocess.run([*map(str, fit)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--kernels: /nowhere/libmpigd.so.1: no library of kernels" in done.stderr
+
+
+@pytest.mark.parametrize("asked", ["/nowhere/libmpigd.so.1", str(Path(__file__))])
+def test_a_library_that_is_none_is_refused(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(prebuilt.KERNELS, asked)
+    with pytest.raises(prebuilt.UnusableLibraryError, match="no library of kernels"):
+        prebuilt.choose(None)
+
+
+def test_a_library_of_other_kernels_is_refused(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [library] = installed.glob("lib*/libmpigd.so.1")
+    monkeypatch.setenv(prebuilt.KERNELS, str(library))
+    monkeypatch.setattr(prebuilt, "sources", lambda: "others")
+    prebuilt._library.cache_clear()
+    with pytest.raises(prebuilt.UnusableLibraryError, match="built from other kernels"):
+        prebuilt.choose(None)
