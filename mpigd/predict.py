@@ -16,7 +16,7 @@ from mpigd.batches import Batches, batches
 from mpigd.comm import Comm
 from mpigd.conformal import conformal_quantile, intervals, residual_sizes
 from mpigd.dataset import Dataset, encode, prepare
-from mpigd.errors import DataError, UsageError
+from mpigd.errors import DataError, UsageError, same_everywhere
 from mpigd.metrics import Classification, Regression
 from mpigd.model import Model
 from mpigd.modelfile import model_path
@@ -26,7 +26,7 @@ from mpigd.progress import Meter, Observer
 from mpigd.ranking import Goal, best_threshold, rank_scores
 from mpigd.splits import NAMES as ROLES
 from mpigd.splits import check_roles
-from mpigd.storage import Header, Names
+from mpigd.storage import Header, Names, unnamed_columns
 
 ARRAYS = 6  # of eta's shape that are there while a batch is predicted
 
@@ -207,13 +207,25 @@ def load(comm: Comm, path: Path) -> Model:
 
 
 def check_columns(comm: Comm, model: Model, data: Dataset | Batches) -> None:
-    """Raise DataError on all ranks unless the data has as many columns as the model."""
-    if data.header.d != len(model.coef):
-        with comm.agreement():
-            raise DataError(
-                f"{data.header.label}: dataset '{data.header.names.x}' has {data.header.d} columns; "
+    """Raise DataError on all ranks unless the data has the columns of the model, as far as they have names."""
+    header, names = data.header, model.feature_names
+    if header.d != len(model.coef):
+        raise same_everywhere(
+            DataError(
+                f"{header.label}: dataset '{header.names.x}' has {header.d} columns; "
                 f"the model was fitted on {len(model.coef)}"
             )
+        )
+    unnamed = unnamed_columns(header.d)
+    if header.feature_names == names or unnamed in (header.feature_names, names):
+        return
+    j = next(j for j, (a, b) in enumerate(zip(names, header.feature_names, strict=True)) if a != b)
+    raise same_everywhere(
+        DataError(
+            f"{header.label}: column {j} is '{header.feature_names[j]}', but '{names[j]}' where the model was fitted; "
+            "make the file with the same columns in the same order (convert --like FILE, the one that was fitted on)"
+        )
+    )
 
 
 def check_outputs(comm: Comm, model: Model, header: Header) -> None:

@@ -118,8 +118,6 @@ def options_of(model: Model, path: Path, data: Sequence[Path]) -> Train:
     if "data" not in model.config:
         raise DataError(f"{path}: the model does not say how it was fitted: it was not by `mpigd train`")
     known = {key: value for key, value in model.config.items() if key not in NOT_AGAIN}
-    if "init" in known:
-        known["init"] = Path(known["init"])
     try:
         return replace(Train(**known), data=tuple(data))
     except (TypeError, UsageError) as error:

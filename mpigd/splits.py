@@ -105,7 +105,10 @@ def by_share(
     strata = data.y[:, 0].astype(np.int64) if stratify else np.zeros(data.rows, np.int64)
     count = max(len(data.classes), 1) if stratify else 1
     if stratify and (not len(data.classes) or count > MOST_STRATA):
-        wrong = f"{data.header.label}: --stratify needs classes, at most {MOST_STRATA} of them"
+        wrong = (
+            f"{data.header.label}: --stratify needs classes, at most {MOST_STRATA} of them; leave it out where y is "
+            "a number"
+        )
         raise same_everywhere(DataError(wrong))
     place = places_by_stratum(comm, data, seed, EPOCH, strata, count)
     of_test, of_both = (Fraction(share).limit_denominator(FINEST) for share in (test, test + validation))

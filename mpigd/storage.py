@@ -280,9 +280,14 @@ def _sparse_shape(file: h5py.File, path: Path, name: str) -> tuple[h5py.Dataset,
     return x, *shape, len(x)
 
 
+def unnamed_columns(d: int) -> tuple[str, ...]:
+    """What columns are called where a file does not say it."""
+    return tuple(f"x{j}" for j in range(d))
+
+
 def _feature_names(file: h5py.File, path: Path, d: int) -> tuple[str, ...]:
     if "feature_names" not in file:
-        return tuple(f"x{j}" for j in range(d))
+        return unnamed_columns(d)
     item = file["feature_names"]
     if not isinstance(item, h5py.Dataset) or item.shape != (d,) or h5py.check_string_dtype(item.dtype) is None:
         raise DataError(f"{path}: dataset 'feature_names' must hold {d} strings, one for each column")

@@ -108,6 +108,22 @@ def test_predictions_of_a_model_of_other_columns_are_refused(comm: Comm, shared_
         evaluate(comm, Evaluate(shared_path, load_table("breast_cancer").path))
 
 
+def test_columns_of_other_names_are_refused(comm: Comm, shared_path: Path, write_data: Callable[..., Path]) -> None:
+    X = np.random.default_rng(0).standard_normal((40, 2))
+    own = write_data("own.h5", X=X, y=X[:, 0], feature_names=[b"left", b"right"])
+    run(comm, Train(own, run_dir=shared_path / "run"))
+    turned = write_data("turned.h5", X=X, y=X[:, 0], feature_names=[b"left", b"above"])
+    for job in (
+        lambda: evaluate(comm, Evaluate(shared_path / "run", turned)),
+        lambda: predict(comm, Predict(shared_path / "run", turned, output=shared_path / "p.h5")),
+    ):
+        with pytest.raises(DataError, match=r"column 1 is 'above', but 'right' where .* convert --like") as caught:
+            job()
+        assert caught.value.agreed
+    # Where columns have no names there is nothing to compare.
+    assert evaluate(comm, Evaluate(shared_path / "run", write_data("bare.h5", X=X, y=X[:, 0])))["r2"] > 0.99
+
+
 def test_a_label_that_the_model_has_not_seen(comm: Comm, shared_path: Path, write_data: Callable[..., Path]) -> None:
     X, y = np.arange(40.0)[:, None], np.tile([0.0, 1.0], 20)
     run(comm, Train(write_data("a.h5", X=X, y=y), loss="logistic", l2=1.0, run_dir=shared_path))

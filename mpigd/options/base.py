@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +16,17 @@ class Group:
     """Some options that belong together, each with its check. A command has one or more of them."""
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what can't be: each group checks its own options, then calls that of the next."""
+        """Raise UsageError for what can't be: each group first calls that of the next, then checks its own options.
 
-    def as_paths(self, name: str) -> None:
-        """Let one file stand for a tuple of one, in a field that holds files."""
-        given: Any = getattr(self, name)
-        given = (given,) if isinstance(given, (str, Path)) else given
-        object.__setattr__(self, name, tuple(map(Path, given)))
+        Files may be given as text, and one stands for a tuple of one.
+        """
+        for each in fields(self):
+            given: Any = getattr(self, each.name, None)
+            if each.type == "tuple[Path, ...]":
+                some = (given,) if isinstance(given, str | Path) else given
+                object.__setattr__(self, each.name, tuple(map(Path, some)))
+            elif str(each.type).startswith("Path") and isinstance(given, str):
+                object.__setattr__(self, each.name, Path(given))
 
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, those that are None or empty left out."""

@@ -45,7 +45,6 @@ class Explain(Output):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.as_paths("data")
         require(0.0 < self.level < 1.0, "--level", self.level, "a share > 0 and < 1")
         require(self.permutation >= 0, "--permutation", self.permutation, "a whole number ≥ 0")
         require(0 <= self.seed < 2**64, "--seed", self.seed, "a whole number from 0 to 2^64 - 1")

@@ -30,7 +30,6 @@ class Train(Run, Machine, Rows, Steps, Solver, Penalty, Loss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.as_paths("data")
         require(self.patience is None or self.validates, "--patience", self.patience, "rows to validate, too")
         require(self.patience is None or self.path == 1, "--patience", self.patience, "no --path with it")
 

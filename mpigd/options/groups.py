@@ -55,8 +55,6 @@ class Rows(Group):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("test_data", "validation_data"):
-            self.as_paths(name)
         shares = self.test_share, self.validation_share
         require(min(shares) >= 0.0, "--test-share, --validation-share", shares, "numbers ≥ 0")
         require(sum(shares) < 1.0, "--test-share and --validation-share", sum(shares), "less than 1 together")

@@ -64,8 +64,6 @@ class Predict(Reading, Output):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.as_paths("data")
-        self.as_paths("calibrate")
         level = self.interval
         require(level is None or 0.0 < level < 1.0, "--interval", level, "a number above 0 and below 1")
         shown = " ".join(map(str, self.calibrate))
@@ -105,7 +103,6 @@ class Evaluate(Reading, Output):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.as_paths("data")
         require(self.bootstrap == 0 or self.bootstrap >= 2, "--bootstrap", self.bootstrap, "0, or a number ≥ 2")
         require(self.bootstrap <= 100_000, "--bootstrap", self.bootstrap, "100000 at most")
         require(0.0 < self.level < 1.0, "--level", self.level, "a number above 0 and below 1")
@@ -132,7 +129,6 @@ class Verify(Output):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.as_paths("data")
         require(self.threads >= 1, "--threads", self.threads, "a whole number ≥ 1")
 
 
@@ -157,7 +153,6 @@ class Report(Output):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.as_paths("data")
         require(self.on is None or bool(self.data), "--on", self.on, "--data, too")
 
 
@@ -181,10 +176,6 @@ class Inspect(Output):
 
     y: str = "y"
     """Name of the dataset with the target."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.as_paths("data")
 
 
 @dataclass(frozen=True)
