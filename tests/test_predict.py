@@ -117,7 +117,7 @@ def test_columns_of_other_names_are_refused(comm: Comm, shared_path: Path, write
         lambda: evaluate(comm, Evaluate(shared_path / "run", turned)),
         lambda: predict(comm, Predict(shared_path / "run", turned, output=shared_path / "p.h5")),
     ):
-        with pytest.raises(DataError, match=r"column 1 is 'above', but 'right' where .* convert --like") as caught:
+        with pytest.raises(DataError, match=r"column 1 is 'above', but 'right' where .*convert --like") as caught:
             job()
         assert caught.value.agreed
     # Where columns have no names there is nothing to compare.
