@@ -1,4 +1,4 @@
-"""Kernels that were built ahead of time, into the C library libmpigd, in place of compiling them.
+"""Kernels that were built ahead of time, with the C library libmpigd, in place of compiling them.
 
 For machines without LLVM, and for a start that compiles nothing. A library is taken only if it comes from the same
 sources, so that results have the same bits. What it does not have is compiled as ever.
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 KERNELS = "MPIGD_KERNELS"  # jit, aot, or the path of a library
-NAME = "libmpigd.so.1"
+NAME = "libmpigd_kernels.so.1"  # libmpigd.so.1 will do, too
 NO_KERNELS = ("emit", "prebuilt")  # modules of this package that no machine code depends on
 
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
+import library
 import mpigd_kernels as kernels
 import numpy as np
 import pytest
+from library import TOP, run
 from mpigd_kernels import prebuilt
 from test_docs import blocks_of
 
 from mpigd.model import Model
 
-TOP = Path(__file__).parent.parent
-FEW = ("-DMPIGD_TYPES=float64", "-DMPIGD_LOSSES=logistic;softmax;squared")
 CONSUMER = """
 cmake_minimum_required(VERSION 3.20)
 project(consumer LANGUAGES C)
@@ -52,46 +50,14 @@ print(hashlib.sha256(rows.value_gradient(at).tobytes()).hexdigest(), "llvmlite" 
 """
 
 
-def run(*command: str | Path, cwd: Path | None = None, **variables: str) -> str:
-    """What a program prints that may not fail."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PMIX_", "OMPI_COMM"))}
-    words = list(map(str, command))
-    done = subprocess.run(words, cwd=cwd, env={**environment, **variables}, capture_output=True, text=True, timeout=230)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library with few kernels, for this processor alone."""
-    missing = [program for program in ("cmake", "cc", "make") if not shutil.which(program)]
-    if missing or sys.platform != "linux":
-        pytest.skip(f"needs Linux, and {' and '.join(missing)}")
-    folder = tmp_path_factory.mktemp("library") / "build"
-    options = (*FEW, f"-DMPIGD_TARGETS={_target()}", f"-DPython_EXECUTABLE={sys.executable}")
-    configured = subprocess.run(["cmake", "-S", TOP, "-B", folder, *options], capture_output=True, text=True)
-    if configured.returncode and "HDF5" in configured.stderr:
-        pytest.skip("needs HDF5 for C")
-    assert configured.returncode == 0, configured.stderr
-    run("cmake", "--build", folder, "--parallel", "2")
-    return folder
-
-
-def _target() -> str:
-    """One that this processor can run."""
-    if os.uname().machine == "aarch64":
-        return "aarch64"
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    return "x86-64-v3" if "avx2" in flags and "f16c" in flags else "x86-64-v2"
+    return library.build(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def installed(build: Path) -> Iterator[Path]:
-    """Where it is installed."""
-    home = build.parent / "home"
-    run("cmake", "--install", build, "--prefix", home)
-    yield home
-    shutil.rmtree(build.parent, ignore_errors=True)
+def installed(build: Path) -> Path:
+    return build.with_name("home")
 
 
 def examples() -> list[str]:
@@ -138,21 +104,21 @@ def test_programs_find_it(installed: Path, tmp_path: Path) -> None:
 
 
 def test_python_takes_kernels_from_it(installed: Path) -> None:
-    [library] = installed.glob("lib*/libmpigd.so.1")
+    [shared] = installed.glob("lib*/libmpigd_kernels.so.1")
     compiled, own = run(sys.executable, "-c", GRADIENT, MPIGD_KERNELS="jit").split()
-    taken, other = run(sys.executable, "-c", GRADIENT, MPIGD_KERNELS=str(library)).split()
+    taken, other = run(sys.executable, "-c", GRADIENT, MPIGD_KERNELS=str(shared)).split()
     assert compiled == taken
     assert (own, other) == ("True", "False")
 
 
 def test_the_program_takes_kernels_from_it(installed: Path, tmp_path: Path) -> None:
     """A fit has the same bits, and nothing is compiled on the way."""
-    [library] = installed.glob("lib*/libmpigd.so.1")
+    [shared] = installed.glob("lib*/libmpigd_kernels.so.1")
     rng = np.random.default_rng(0)
     with h5py.File(tmp_path / "rows.h5", "w") as file:
         file["X"], file["y"] = rng.standard_normal((400, 6)), rng.integers(0, 2, 400)
     found, empty = [], tmp_path / "cache"
-    for source, variables in (("jit", {}), (library, {"MPIGD_CACHE_DIR": str(empty)})):
+    for source, variables in (("jit", {}), (shared, {"MPIGD_CACHE_DIR": str(empty)})):
         fit = (
             sys.executable,
             "-m",
@@ -172,13 +138,13 @@ def test_the_program_takes_kernels_from_it(installed: Path, tmp_path: Path) -> N
 
 
 def test_what_can_not_be_had_is_said(tmp_path: Path) -> None:
-    fit = (sys.executable, "-m", "mpigd", "train", TOP / "data/boston.h5", "--kernels", "/nowhere/libmpigd.so.1")
+    fit = (sys.executable, "-m", "mpigd", "train", TOP / "data/boston.h5", "--kernels", "/nowhere/libmpigd_kernels.so.1")
     done = subprocess.run([*map(str, fit)], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "--kernels: /nowhere/libmpigd.so.1: no library of kernels" in done.stderr
+    assert "--kernels: /nowhere/libmpigd_kernels.so.1: no library of kernels" in done.stderr
 
 
-@pytest.mark.parametrize("asked", ["/nowhere/libmpigd.so.1", str(Path(__file__))])
+@pytest.mark.parametrize("asked", ["/nowhere/libmpigd_kernels.so.1", str(Path(__file__))])
 def test_a_library_that_is_none_is_refused(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(prebuilt.KERNELS, asked)
     with pytest.raises(prebuilt.UnusableLibraryError, match="no library of kernels"):
@@ -186,8 +152,8 @@ def test_a_library_that_is_none_is_refused(asked: str, monkeypatch: pytest.Monke
 
 
 def test_a_library_of_other_kernels_is_refused(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [library] = installed.glob("lib*/libmpigd.so.1")
-    monkeypatch.setenv(prebuilt.KERNELS, str(library))
+    [shared] = installed.glob("lib*/libmpigd_kernels.so.1")
+    monkeypatch.setenv(prebuilt.KERNELS, str(shared))
     monkeypatch.setattr(prebuilt, "sources", lambda: "others")
     prebuilt._library.cache_clear()
     with pytest.raises(prebuilt.UnusableLibraryError, match="built from other kernels"):
