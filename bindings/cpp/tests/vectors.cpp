@@ -49,6 +49,9 @@ void derive(const std::string &in, const mpigd::Model &model, const mpigd::Dense
     write(in + "cpp.problem_gradient", at);
     problem.product(theta, direction, at);
     write(in + "cpp.problem_product", at);
+
+    const mpigd::Model copy = mpigd::Model::of(name, model.coef(), model.intercept(), model.labels());
+    write(in + "cpp.eta_copy", copy.eta(rows));
 }
 
 void compute(const std::string &in) {
@@ -66,8 +69,8 @@ void compute(const std::string &in) {
     write(in + "cpp.predict", model.predict(rows));
     write(in + "cpp.eta_sparse", model.eta(sparse));
     write(in + "cpp.predict_sparse", model.predict(sparse));
-    const std::vector<float> single(x.begin(), x.end());
-    write(in + "cpp.eta_float32", model.eta(mpigd::Dense(single, d)));
+    if (std::filesystem::exists(in + "single"))
+        write(in + "cpp.eta_float32", model.eta(mpigd::Dense(read<float>(in + "single"), d)));
     if (model.has_probabilities()) {
         write(in + "cpp.proba", model.predict_proba(rows));
         write(in + "cpp.proba_sparse", model.predict_proba(sparse));
@@ -77,8 +80,6 @@ void compute(const std::string &in) {
         derive(in, model, rows, sparse);
 
     model.write(in + "cpp.copy.h5");
-    const mpigd::Model copy = mpigd::Model::of(model.loss(), model.coef(), model.intercept(), model.labels());
-    write(in + "cpp.eta_copy", copy.eta(rows));
 
     std::vector<double> bad(x);
     bad[static_cast<std::size_t>(d)] = std::nan("");

@@ -16,7 +16,7 @@ contains
 
   subroutine compute(in)
     character(len=*), intent(in) :: in
-    type(mpigd_model) :: model, copy
+    type(mpigd_model) :: model
     real(real64), allocatable :: numbers(:), x(:, :), out(:, :), proba(:, :), predicted(:)
     logical :: known
     character(len=512) :: message
@@ -33,8 +33,11 @@ contains
 
     call model%eta(x, out)
     call put(in//"fortran.eta", [out])
-    call model%eta(real(x, real32), out)
-    call put(in//"fortran.eta_float32", [out])
+    inquire (file=in//"single", exist=known)
+    if (known) then
+      call model%eta(real(x, real32), out)
+      call put(in//"fortran.eta_float32", [out])
+    end if
     call model%predict(x, predicted)
     call put(in//"fortran.predict", predicted)
     if (model%probabilities() > 0) then
@@ -47,9 +50,6 @@ contains
     if (known) call derive(in, model, x)
 
     call model%write(in//"fortran.copy.h5")
-    call copy%create(model%loss(), model%coef(), model%intercept(), model%labels())
-    call copy%eta(x, out)
-    call put(in//"fortran.eta_copy", [out])
 
     x(1, 2) = ieee_value(0.0_real64, ieee_quiet_nan)
     call model%predict(x, predicted, stat, message)
@@ -62,11 +62,12 @@ contains
     character(len=*), intent(in) :: in
     type(mpigd_model), intent(in) :: model
     real(real64), intent(in) :: x(:, :)
+    type(mpigd_model) :: copy
     type(mpigd_slice) :: slice
     type(mpigd_problem) :: problem
     type(mpigd_loss) :: loss
     type(mpigd_options) :: options
-    real(real64), allocatable :: numbers(:), direction(:, :), gradient(:, :), theta(:, :)
+    real(real64), allocatable :: numbers(:), direction(:, :), gradient(:, :), theta(:, :), out(:, :)
     real(real64) :: value, weight
     integer(int64) :: d, k
 
@@ -92,6 +93,11 @@ contains
     call put(in//"fortran.problem_gradient", [gradient])
     call problem%product(theta, direction, gradient)
     call put(in//"fortran.problem_product", [gradient])
+
+    call copy%create(model%loss(), model%coef(), model%intercept(), model%labels())
+    allocate (out(k, size(x, 2)))
+    call copy%eta(x, out)
+    call put(in//"fortran.eta_copy", [out])
   end subroutine
 
   function numbers_of(path) result(numbers)

@@ -27,8 +27,7 @@ public class Vectors {
         } catch (IllegalStateException expected) {
             closed.close(); // does nothing
         }
-        try (Model model = Model.read(in.resolve("model.h5").toString());
-                Model copy = Model.of(model.loss(), model.coef(), model.intercept(), model.labels())) {
+        try (Model model = Model.read(in.resolve("model.h5").toString())) {
             write(in, "eta", model.eta(x));
             write(in, "predict", model.predict(x));
             float[] single = new float[x.length];
@@ -38,7 +37,9 @@ public class Vectors {
             for (int i = 0; i < x.length; ++i) {
                 single[i] = (float) x[i];
             }
-            write(in, "eta_float32", model.eta(single));
+            if (Files.exists(in.resolve("single"))) {
+                write(in, "eta_float32", model.eta(single));
+            }
             write(in, "eta_direct", model.eta(direct));
             if (model.hasProbabilities()) {
                 write(in, "proba", model.predictProba(x));
@@ -49,7 +50,6 @@ public class Vectors {
             }
 
             model.write(in.resolve("java.copy.h5").toString());
-            write(in, "eta_copy", copy.eta(x));
 
             double[] bad = x.clone();
             bad[model.columns()] = Double.NaN;
@@ -63,12 +63,14 @@ public class Vectors {
 
     private static void derive(Path in, Model model, double[] x) throws IOException {
         double[] numbers = read(in, "numbers");
-        try (Slice slice = new Slice(x, read(in, "y"), read(in, "weight"), read(in, "offset"))) {
+        try (Slice slice = new Slice(x, read(in, "y"), read(in, "weight"), read(in, "offset"));
+                Model copy = Model.of(model.loss(), model.coef(), model.intercept(), model.labels())) {
             Loss loss = new Loss(model.loss(), numbers[0], numbers[1], model.outputs());
             Slice.ValueGradient found = slice.valueGradient(loss, model.coef(), model.intercept());
             write(in, "value", found.value(), found.weight());
             write(in, "gradient", found.gradient());
             double[] direction = read(in, "direction");
+            write(in, "eta_copy", copy.eta(x));
             write(in, "product", slice.hessianProduct(loss, model.coef(), model.intercept(), direction));
         }
     }

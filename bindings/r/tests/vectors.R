@@ -35,11 +35,11 @@ for (folder in commandArgs(trailingOnly = TRUE)) {
     found <- mpigd_value_gradient(x, y, loss, model$coef, model$intercept, weight, offset)
     put("value", c(found$value, found$weight))
     put("gradient", found$gradient)
+    put("eta_copy", predict(mpigd_model(model$loss, model$coef, model$intercept, model$labels), x, "link"))
     put("product", mpigd_hessian_product(x, y, loss, model$coef, model$intercept, direction, weight, offset))
   }
 
   mpigd_write(model, here("r.copy.h5"))
-  put("eta_copy", predict(mpigd_model(model$loss, model$coef, model$intercept, model$labels), x, "link"))
 
   x[2, 1] <- NaN
   said <- tryCatch(predict(model, x), mpigd_error = function(error) paste(error$status, conditionMessage(error)))

@@ -18,8 +18,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let x = input("X")?;
         put("eta", &model.eta(&x)?)?;
         put("predict", &model.predict(&x)?)?;
-        let single: Vec<f32> = x.iter().map(|&number| number as f32).collect();
-        put("eta_float32", &model.eta(&single)?)?;
+        if Path::new(&folder).join("single").exists() {
+            let single: Vec<f32> = x.iter().map(|&number| number as f32).collect();
+            put("eta_float32", &model.eta(&single)?)?;
+        }
         if model.probabilities() > 0 {
             put("proba", &model.predict_proba(&x)?)?;
         }
