@@ -138,8 +138,8 @@ def test_the_program_takes_kernels_from_it(installed: Path, tmp_path: Path) -> N
 
 
 def test_what_can_not_be_had_is_said(tmp_path: Path) -> None:
-    fit = (sys.executable, "-m", "mpigd", "train", TOP / "data/boston.h5", "--kernels", "/nowhere/libmpigd_kernels.so.1")
-    done = subprocess.run([*map(str, fit)], cwd=tmp_path, capture_output=True, text=True)
+    fit = ("train", str(TOP / "data/boston.h5"), "--kernels", "/nowhere/libmpigd_kernels.so.1")
+    done = subprocess.run([sys.executable, "-m", "mpigd", *fit], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert "--kernels: /nowhere/libmpigd_kernels.so.1: no library of kernels" in done.stderr
 
