@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of this interface; that of the program is mpigd_version(). */
 #define MPIGD_VERSION_MAJOR 1
 #define MPIGD_VERSION_MINOR 0
 

@@ -53,13 +53,17 @@ struct mpigd_slice {
     int64_t block, rows, tiles; /* rows of a block, of a tile; number of tiles */
     bool sparse;
     double *y, *weight, *offset;
+    double least, most; /* of y */
+    bool whole;         /* whether all of y are whole numbers */
     void *x;          /* tiles (tiles, d, rows); or the numbers of sparse rows, with their */
     int32_t *columns; /* columns and */
     int64_t *starts;  /* begins, (n + 1,) */
 };
 
-/* Sums, and what it takes to add them up over processes. */
+/* Sums, and what it takes to add them up over processes; to_message and from_message are kernels. */
 typedef struct {
+    void (*to_message)(void);
+    void (*from_message)(void);
     int64_t count;
     int64_t *total;   /* accumulators (5, count) */
     int64_t *shifts;  /* (count,) */

@@ -22,10 +22,16 @@ static mpigd_status check_target(const mpigd_slice *slice, const loss_of *loss, 
     const char *target = loss->entry->target;
     double classes = mpigd_coupled(loss->entry) ? (double)loss->outputs : 2.0;
     bool positive = strcmp(target, "positive") == 0, nonnegative = strcmp(target, "nonnegative") == 0;
+    bool of_classes = mpigd_of_classes(loss->entry);
+    double least = slice->least, most = slice->most;
+    bool all = positive ? least > 0.0 : nonnegative || of_classes ? least >= 0.0 : true;
+    if (slice->n == 0 || (all && (!of_classes || (most < classes && slice->whole)))) {
+        return MPIGD_OK;
+    }
     for (int64_t i = 0; i < slice->n; i++) {
         double y = slice->y[i];
         bool good = positive ? y > 0.0 : nonnegative ? y >= 0.0 : true;
-        if (mpigd_of_classes(loss->entry)) {
+        if (of_classes) {
             good = y >= 0.0 && y < classes && y == floor(y);
         }
         if (!good) {

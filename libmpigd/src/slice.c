@@ -123,6 +123,12 @@ static mpigd_status begin(mpigd_type type, int64_t rows, int64_t columns, const 
     slice->y = per_row(slice, "y", rows ? y : NULL, 1.0, &status, error);
     slice->weight = per_row(slice, "the weight", rows ? weight : NULL, 0.0, &status, error);
     slice->offset = per_row(slice, "the offset", rows ? offset : NULL, 0.0, &status, error);
+    slice->whole = true;
+    for (int64_t i = 0; status == MPIGD_OK && i < rows; i++) {
+        slice->least = i && slice->least < y[i] ? slice->least : y[i];
+        slice->most = i && slice->most > y[i] ? slice->most : y[i];
+        slice->whole = slice->whole && y[i] == floor(y[i]);
+    }
     for (int64_t i = 0; status == MPIGD_OK && weight && i < rows; i++) {
         if (weight[i] < 0.0) {
             status = mpigd_fail(error, MPIGD_DATA, "the weight of row %lld is negative", (long long)(first_row + i));

@@ -15,11 +15,16 @@ typedef void (*from_message_of)(int64_t *message, int64_t length, int64_t *windo
 
 mpigd_status mpigd_sums_new(int64_t count, sums **made, mpigd_error *error) {
     *made = NULL;
+    void (*to_message)(void) = mpigd_find(error, "to_message");
+    void (*from_message)(void) = mpigd_find(error, "from_message");
+    if (!to_message || !from_message) {
+        return MPIGD_USAGE;
+    }
     sums *s = mpigd_zeros(1, sizeof *s);
     if (!s) {
         return mpigd_no_memory(error);
     }
-    s->count = count;
+    *s = (sums){.to_message = to_message, .from_message = from_message, .count = count};
     s->total = mpigd_zeros(5 * count, sizeof *s->total);
     s->shifts = mpigd_zeros(count, sizeof *s->shifts);
     s->window = mpigd_zeros(count, sizeof *s->window);
@@ -92,11 +97,8 @@ mpigd_status mpigd_agree(const mpigd_ranks *ranks, mpigd_status status, mpigd_er
 }
 
 mpigd_status mpigd_sums_over(const mpigd_ranks *ranks, sums *s, mpigd_status status, mpigd_error *error) {
-    to_message_of to_message = (to_message_of)mpigd_find(error, "to_message");
-    from_message_of from_message = (from_message_of)mpigd_find(error, "from_message");
-    if (!to_message || !from_message) {
-        return MPIGD_USAGE; /* on all processes: they run the same library, or have failed before */
-    }
+    to_message_of to_message = (to_message_of)s->to_message;
+    from_message_of from_message = (from_message_of)s->from_message;
     int64_t count = s->count, length = 3 * count + 1, wrong = 1, size = alone(ranks) ? 1 : ranks->count;
     if (status != MPIGD_OK) {
         mpigd_sums_clear(s);
@@ -109,12 +111,13 @@ mpigd_status mpigd_sums_over(const mpigd_ranks *ranks, sums *s, mpigd_status sta
             }
         }
         to_message(s->total, 5, count, s->window, count, size, s->message, length);
-        s->message[length] = status != MPIGD_OK; /* beside the sums */
+        s->message[length] = status; /* beside the sums */
         if (!alone(ranks) && reduce(ranks, ranks->sum, s->message, length + 1)) {
             return not_summed(error);
         }
         if (s->message[length]) {
-            return failed_elsewhere(status, MPIGD_INTERNAL, error);
+            int64_t found = s->message[length]; /* of several that have failed, the sum */
+            return failed_elsewhere(status, found <= MPIGD_MPI ? found : MPIGD_INTERNAL, error);
         }
         from_message(s->message, length, s->window, count, s->total + 4 * count, count, s->out, count, &wrong, 1);
         if (wrong >= TOO_LARGE) {
