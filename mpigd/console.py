@@ -331,7 +331,7 @@ def _brief(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {_brief(item)}" for key, item in value.items())
+        value = [f"{key}: {_brief(item)}" for key, item in value.items()]
     if isinstance(value, list):
         shown = ", ".join(_brief(item) for item in value[:16])
         return shown + (f", … ({len(value)})" if len(value) > 16 else "")

@@ -142,6 +142,7 @@ def _read(block: bytes, names: list[str], types: dict[str, Any], delimiter: str,
 
 def opened(path: Path, delimiter: str | None, header: bool, room: int) -> Delimited:
     """A CSV file whose header has been read. room : bytes that a piece of it may take."""
+    guessed = delimiter is None
     if delimiter is None:
         stem = path.with_suffix("") if text.is_compressed(path) else path
         delimiter = "\t" if stem.suffix.lower() in (".tsv", ".tab") else ","
@@ -153,6 +154,10 @@ def opened(path: Path, delimiter: str | None, header: bool, room: int) -> Delimi
         if not file.read(1):
             sample += b"\n"  # the last line is whole
     names, body = _header(path, sample, delimiter, header)
+    if guessed and len(names) == 1:
+        _check_one_column(
+            path, names[0] if header else sample[body:].split(b"\n")[0].decode("utf-8", "replace"), delimiter
+        )
     # What is done for each column of a piece should be little beside its rows.
     piece = max(PIECE_BYTES, min(room, PIECE_FIELDS * 16 * len(names)))
     units = 1 if text.is_compressed(path) else -(-path.stat().st_size // text.UNIT)
@@ -184,6 +189,17 @@ def _header(path: Path, sample: bytes, delimiter: str, header: bool) -> tuple[li
     if "" in names:
         raise DataError(f"{path}: line {number} has no name for column {names.index('') + 1}")
     return names, end
+
+
+def _check_one_column(path: Path, line: str, delimiter: str) -> None:
+    """Raise DataError where a line without the delimiter has another one."""
+    shown = {"\t": "tab"}
+    other = max((sign for sign in ";\t|," if sign != delimiter), key=line.count)
+    if other in line:
+        raise DataError(
+            f"{path}: the first line is one column, '{line.strip()[:60]}'; say what stands between columns, as with "
+            f"--delimiter {shown.get(other, repr(other))}"
+        )
 
 
 def _sorts(path: Path, sample: bytes, body: int, names: list[str], delimiter: str) -> list[tuple[str, str]]:

@@ -145,11 +145,12 @@ def _summed(rows: Sparse, d: int) -> Sparse:
 class Selection:
     """Of sparse rows, some columns: the counterpart of Encoder for sources of sparse rows.
 
-    first : number of the first column in the source.  places : of each column in X, -1 for none.
+    width, first : how many columns the source has, and the number of the first one.  places : of each column in X, -1
+    for none.
     """
 
-    def __init__(self, names: tuple[str, ...], d: int, first: int, places: np.ndarray | None) -> None:
-        self.names, self.d, self._first, self._places = names, d, first, places
+    def __init__(self, names: tuple[str, ...], d: int, width: int, first: int, places: np.ndarray | None) -> None:
+        self.names, self.d, self.width, self._first, self._places = names, d, width, first, places
 
     def sparse(self, batch: Any) -> Sparse:
         """Rows of X without zeros, columns in order."""

@@ -12,7 +12,10 @@ from mpigd import __version__
 from mpigd.comm import Comm
 from mpigd.convert import inputs, scan, write
 from mpigd.convert.arrow import single_thread
+from mpigd.convert.encode import Selection
 from mpigd.convert.plan import Plan, plan
+from mpigd.convert.recipe import ATTRIBUTE, REPEATED, Recipe, repeated
+from mpigd.convert.recipe import read as read_recipe
 from mpigd.convert.settle import Settled, settle
 from mpigd.convert.source import Share, Source
 from mpigd.convert.spool import Spool
@@ -30,15 +33,15 @@ def run(comm: Comm, options: Convert, observers: Sequence[Observer] = ()) -> dic
     begin = time.perf_counter()
     single_thread()
     steps = Steps(observers)
-    sources, planned = _opened(comm, options)
+    sources, planned, options, recipe = _opened(comm, options)
     scanned = scan.scan(comm, sources)
     name = f".{options.output.name}.rows-of-rank-{comm.rank}"
     spool = Spool(options.output.with_name(name), parse_bytes(options.memory) // 2)
     try:
-        survey = Survey(planned, options, spool)
+        survey = Survey(planned, options, spool, recipe)
         with comm.agreement():
             _read(sources, scan.shares(comm, sources, scanned), planned, survey, steps)
-        settled = settle(comm, sources, planned, options, survey, spool)
+        settled = settle(comm, sources, planned, options, survey, spool, recipe)
         mine = max(survey.found.rows, 1)
         done = 0
 
@@ -47,7 +50,8 @@ def run(comm: Comm, options: Convert, observers: Sequence[Observer] = ()) -> dic
             done += rows
             steps.tell("writing", READING + (1.0 - READING) * done / mine)
 
-        attributes = _attributes(options, settled, [each.described() for each in scanned])
+        recipe = recipe or _recipe(options, planned, settled)
+        attributes = _attributes(options, settled, recipe, [each.described() for each in scanned])
         write.write(comm, options, planned, settled, spool, attributes, advance)
     finally:
         spool.remove()
@@ -67,17 +71,24 @@ class Steps:
             observe(text, fraction)
 
 
-def _opened(comm: Comm, options: Convert) -> tuple[tuple[Source, ...], Plan]:
-    """Headers, read on rank 0, and what becomes of columns."""
-    opened: tuple[tuple[Source, ...], Plan] | None = None
+Opened = tuple[tuple[Source, ...], Plan, Convert, Recipe | None]
+
+
+def _opened(comm: Comm, options: Convert) -> Opened:
+    """Headers, read on rank 0, what becomes of columns, and options with those of the file that rows are to be like."""
+    opened: Opened | None = None
     with comm.agreement():
         if comm.rank == 0:
             check_writable(options.output)
             if not options.output.absolute().parent.is_dir():
                 raise OutputError(f"{options.output}: can't be written: {options.output.parent} is not a directory")
             write.filters(options)
+            recipe = None
+            if options.like is not None:
+                recipe = read_recipe(options.like)
+                options = repeated(options, recipe)
             sources = inputs.opened(options)
-            opened = sources, plan(sources, options)
+            opened = sources, plan(sources, options, recipe), options, recipe
     opened = comm.share(opened)
     if opened is None:
         raise AssertionError("rank 0 has opened the sources")
@@ -97,15 +108,37 @@ def _read(sources: Sequence[Source], shares: Sequence[Share], planned: Plan, sur
         before += share.stop - share.start
 
 
-def _attributes(options: Convert, settled: Settled, sources: list[dict[str, Any]]) -> dict[str, str]:
+def _recipe(options: Convert, planned: Plan, settled: Settled) -> Recipe:
+    """All that new rows need to get the same columns."""
+    names = {role: column.name for role, column in planned.special.items()}
+    return Recipe(
+        target=names.get("target"),
+        weight=names.get("weight"),
+        offset=names.get("offset"),
+        features=[column.name for column in planned.features],
+        categorical=sorted(planned.categorical),
+        levels=settled.levels,
+        classes=settled.classes,
+        fills=settled.fills,
+        first=settled.first_column,
+        width=settled.encoder.width if isinstance(settled.encoder, Selection) else None,
+        names=list(settled.encoder.names) if planned.sparse else [],
+        stored=str(settled.dtype),
+        layout="sparse" if settled.sparse else "dense",
+        options={name: getattr(options, name) for name in REPEATED},
+    )
+
+
+def _attributes(options: Convert, settled: Settled, recipe: Recipe, sources: list[dict[str, Any]]) -> dict[str, str]:
     """Where the file comes from. Nothing in it depends on the number of ranks."""
     chosen = {name: value for name, value in asdict(options).items() if name not in ("paths", "json", "memory")}
     return {
         "mpigd_version": __version__,
         "sources": json.dumps(sources),
-        "options": json.dumps(chosen),
+        "options": json.dumps(chosen, default=str),
         "levels": json.dumps(settled.levels, ensure_ascii=False),
         "filled": json.dumps(settled.filled),
+        ATTRIBUTE: recipe.to_json(),
     }
 
 
@@ -126,4 +159,6 @@ def _summary(options: Convert, planned: Plan, settled: Settled, seconds: float) 
         summary["rows_dropped"] = settled.dropped
     if settled.filled:
         summary["filled"] = settled.filled
+    if settled.unknown:
+        summary["unknown_levels"] = settled.unknown
     return summary

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from mpigd.convert.recipe import Recipe
 from mpigd.convert.source import Column, Source, column_of
 from mpigd.errors import DataError, UsageError
 from mpigd.options import Convert
@@ -42,9 +43,11 @@ class Plan:
         return tuple({column.name: column for column in (*self.features, *self.special.values())}.values())
 
 
-def plan(sources: Sequence[Source], options: Convert) -> Plan:
+def plan(sources: Sequence[Source], options: Convert, recipe: Recipe | None = None) -> Plan:
     """Decide what becomes of each column; DataError or UsageError if options and columns don't fit."""
     source = sources[0]
+    if recipe is not None:
+        return _repeated(source, options, recipe)
     special = {role: _special(source, role, options) for role in ("weight", "offset")}
     special["target"] = _target(source, options, [c.name for c in special.values() if c])
     taken = [column.name for column in special.values() if column]
@@ -60,12 +63,55 @@ def plan(sources: Sequence[Source], options: Convert) -> Plan:
         names = chosen(source, names, options)
     features = tuple(column for column in source.columns if column.name in set(names))
     categorical = _categorical(source, features, special["target"], options)
-    made = Plan(**special, features=features, categorical=categorical, interactions=(), sparse=sparse)
-    made = replace(made, interactions=_interactions(made, source, options))
-    _check_sorts(source, made)
     if not sparse and not features:
         raise DataError(f"{source.path}: no columns are left for X")
+    made = Plan(**special, features=features, categorical=categorical, interactions=(), sparse=sparse)
+    return _checked(source, made, options)
+
+
+def _checked(source: Source, made: Plan, options: Convert) -> Plan:
+    """The plan with interactions, of columns that can be what they are to be."""
+    made = replace(made, interactions=_interactions(made, source, options))
+    _check_sorts(source, made, options)
     return _as_text(made)
+
+
+def _repeated(source: Source, options: Convert, recipe: Recipe) -> Plan:
+    """What becomes of the columns of new rows: what became of those in the file that they are to be like.
+
+    Nobody may know the target of new rows yet, nor their weight; without its offset a row means something else.
+    """
+    sparse = source.width is not None
+    if sparse != (recipe.width is not None):
+        kinds = ("a table of columns", "sparse rows")
+        raise DataError(f"{source.path}: holds {kinds[sparse]}; {options.like} was made from {kinds[not sparse]}")
+    if sparse:
+        _check_sparse(source, replace(options, categorical=()))
+    special = {role: _special(source, role, options) for role in ROLES if _is_there(source, role, options, recipe)}
+    found = {name: column_of(source, name) for name in recipe.features}
+    absent = [name for name, column in found.items() if column is None]
+    if absent:
+        more = f", nor {len(absent) - 1} more," if len(absent) > 1 else ","
+        raise DataError(f"{source.path}: no column '{absent[0]}'{more} of which {options.like} made X")
+    made = Plan(
+        target=special.get("target"),
+        weight=special.get("weight"),
+        offset=special.get("offset"),
+        features=tuple(column for column in found.values() if column),
+        categorical=frozenset(recipe.categorical)
+        | {column.name for role, column in special.items() if role == "target" and column and recipe.classes},
+        interactions=(),
+        sparse=sparse,
+    )
+    return _checked(source, made, options)
+
+
+def _is_there(source: Source, role: str, options: Convert, recipe: Recipe) -> bool:
+    """Whether a column for target, weight or offset is to be read; that of the recipe may be absent but for offset."""
+    name = getattr(options, role)
+    if name is None or column_of(source, name) is not None:
+        return name is not None
+    return role == "offset" or (role == "target" and name not in ("none", recipe.target))
 
 
 def matching(names: Sequence[str], patterns: Sequence[str], option: str, source: Source) -> set[str]:
@@ -150,7 +196,7 @@ def _interactions(made: Plan, source: Source, options: Convert) -> tuple[tuple[s
     return tuple(pairs)
 
 
-def _check_sorts(source: Source, made: Plan) -> None:
+def _check_sorts(source: Source, made: Plan, options: Convert) -> None:
     for column in made.wanted:
         if column.name in made.categorical and column.sort in ("number", "text", "date"):
             continue
@@ -162,6 +208,8 @@ def _check_sorts(source: Source, made: Plan) -> None:
             )
         if column.sort == "other":
             raise DataError(f"{where} has type {column.kind}, which is no number; leave it out with --exclude")
+        if column.sort == "text" and column not in (made.weight, made.offset):
+            raise DataError(f"{where} holds text; it has numbers in {options.like}")
     for role in ("weight", "offset"):
         special = made.special.get(role)
         if special and special.sort != "number":

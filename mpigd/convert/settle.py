@@ -11,9 +11,10 @@ import numpy as np
 from mpigd.comm import Comm
 from mpigd.convert import fill
 from mpigd.convert.encode import Encoder, Feature, Product, Selection, Term, check_finite
-from mpigd.convert.plan import Plan, chosen
+from mpigd.convert.plan import Plan, chosen, listed
+from mpigd.convert.recipe import Recipe
 from mpigd.convert.source import Source, numbered
-from mpigd.convert.survey import Found, Survey, is_fatal, merged, too_many_levels
+from mpigd.convert.survey import GAP, Found, Survey, is_fatal, merged, too_many_levels
 from mpigd.errors import DataError
 from mpigd.options import Convert
 
@@ -27,6 +28,8 @@ class Settled:
 
     n, stored : rows, and numbers of X that are not zero.  first_row, first_stored : how many are before this rank's.
     classes : texts that the numbers in y stand for, or empty.  class_codes : numbers of this rank's codes.
+    filled : what stands for missing values, of the columns that have some.  fills : of every column of numbers.
+    first_column : of sparse rows, the number of the first one.  unknown : rows by level, see `Found`.
     """
 
     encoder: Encoder | Selection
@@ -40,23 +43,44 @@ class Settled:
     classes: list[str]
     class_codes: np.ndarray | None
     dropped: int
-    filled: dict[str, float]
+    filled: dict[str, float | str]
+    fills: dict[str, float]
+    first_column: int
+    unknown: dict[str, int]
 
 
 def settle(
-    comm: Comm, sources: Sequence[Source], plan: Plan, options: Convert, survey: Survey, batches: Iterable[Any]
+    comm: Comm,
+    sources: Sequence[Source],
+    plan: Plan,
+    options: Convert,
+    survey: Survey,
+    batches: Iterable[Any],
+    recipe: Recipe | None = None,
 ) -> Settled:
     """Agree on everything. A collective; errors are the same on all ranks."""
     own = survey.finish()
     everyone = comm.gather(own)
     found = merged(everyone)
     _refuse_missing(comm, plan, options, survey, everyone)
+    target = plan.target.name if plan.target and plan.target.name in plan.categorical else None
     with comm.agreement():
         _check(sources, plan, options, found)
-    filled = _fills(comm, sources, plan, options, found, batches)
+        if recipe is not None:
+            _check_classes(sources[0], options, recipe, found.levels.get(target, []) if target else [])
+            found.levels = recipe.levels | ({target: recipe.classes} if target else {})
+    fills = recipe.fills if recipe else _fills(comm, plan, options, found, batches)
+    filled = {name: value for name, value in fills.items() if found.missing.get(name)}
+    first_column = recipe.first if recipe else int(sources[0].width == 0 and found.first_column > 0)
     with comm.agreement():
+        _check_fills(sources[0], options, filled)
         encoder: Encoder | Selection
-        encoder = _selection(sources[0], options, found) if plan.sparse else _encoder(plan, options, found, own, filled)
+        if plan.sparse:
+            encoder = _selection(sources[0], options, found, first_column, recipe)
+            if recipe is not None and list(encoder.names) != recipe.names:
+                raise DataError(f"{sources[0].path}: columns have other names than in {options.like}")
+        else:
+            encoder = _encoder(plan, options, found, own, filled)
         if encoder.d == 0 or encoder.d >= MOST_COLUMNS:
             raise DataError(f"{sources[0].path}: X would have {encoder.d} columns")
     exact = _exact_fills(options, found, filled)
@@ -65,7 +89,9 @@ def settle(
         count, exact = _counted(comm, plan, options, encoder, batches, exact)
         counts = [int(each) for each in comm.each(np.array([count]))[:, 0]]
     dtype = np.dtype(("float32" if exact else "float64") if options.dtype == "auto" else options.dtype)
-    target = plan.target.name if plan.target and plan.target.name in plan.categorical else None
+    if recipe is not None and options.dtype == "auto":
+        dtype = np.result_type(dtype, recipe.stored)
+    gaps = {column.name: GAP for column in plan.features if column.name in plan.categorical}
     classes = found.levels.get(target, []) if target else []
     return Settled(
         encoder=encoder,
@@ -79,7 +105,10 @@ def settle(
         classes=classes,
         class_codes=_codes(own.levels.get(target, []), classes) if target else None,
         dropped=found.dropped,
-        filled=filled,
+        filled=filled | {name: level for name, level in gaps.items() if found.missing.get(name)},
+        fills=fills,
+        first_column=first_column,
+        unknown=found.unknown,
     )
 
 
@@ -110,7 +139,7 @@ def _shown(name: str) -> str:
 def _advice(plan: Plan, options: Convert) -> str:
     if options.missing == "refuse":
         return "Choose what to do with --missing " + ("drop" if plan.sparse else "mean, median or drop")
-    return f"--missing {options.missing} is for numbers in X; use --missing drop"
+    return f"--missing {options.missing} is for X alone; use --missing drop"
 
 
 def _check(sources: Sequence[Source], plan: Plan, options: Convert, found: Found) -> None:
@@ -122,28 +151,36 @@ def _check(sources: Sequence[Source], plan: Plan, options: Convert, found: Found
             raise too_many_levels(plan, sources[0], name, options)
 
 
-def _fills(
-    comm: Comm, sources: Sequence[Source], plan: Plan, options: Convert, found: Found, batches: Iterable[Any]
-) -> dict[str, float]:
-    """What is put in place of missing numbers, by column."""
+def _check_classes(source: Source, options: Convert, recipe: Recipe, classes: Sequence[str]) -> None:
+    """Raise DataError for a text of the target that has no number."""
+    unknown = [text for text in classes if text not in recipe.classes]
+    if unknown:
+        raise DataError(
+            f"{source.path}: class '{unknown[0]}' is none of those in {options.like} ({listed(recipe.classes)}); leave "
+            "out these rows, or the target with --target none"
+        )
+
+
+def _fills(comm: Comm, plan: Plan, options: Convert, found: Found, batches: Iterable[Any]) -> dict[str, float]:
+    """What is put in place of missing numbers, by column; of those that have none, too, for new rows."""
     if options.missing not in ("mean", "median"):
         return {}
-    names = [column.name for column in plan.features if found.missing.get(column.name)]
+    names = [column.name for column in plan.features if column.name not in plan.categorical]
     if options.missing == "mean":
         values = [fill.mean(found, name) for name in names]
     else:
         values = fill.medians(comm, batches, names, found)
-    filled = dict(zip(names, values, strict=True))
-    with comm.agreement():
-        for name, value in filled.items():
-            if value != value:
-                raise DataError(
-                    f"{sources[0].path}: column '{name}' holds no value at all; leave it out with --exclude"
-                )
-            if options.dtype != "auto":
-                dtype = np.dtype(options.dtype)
-                check_finite(np.array([value]), dtype, dtype.kind != "f", f"the {options.missing} of column '{name}'")
-    return filled
+    return dict(zip(names, values, strict=True))
+
+
+def _check_fills(source: Source, options: Convert, filled: dict[str, float]) -> None:
+    """Raise DataError for a column without values, and for a number that the type asked for does not hold."""
+    for name, value in filled.items():
+        if value != value:
+            raise DataError(f"{source.path}: column '{name}' holds no value at all; leave it out with --exclude")
+        if options.dtype != "auto":
+            dtype = np.dtype(options.dtype)
+            check_finite(np.array([value]), dtype, dtype.kind != "f", f"the {options.missing} of column '{name}'")
 
 
 def _exact_fills(options: Convert, found: Found, filled: dict[str, float]) -> bool:
@@ -158,7 +195,8 @@ def _nonzero(plan: Plan, found: Found, filled: dict[str, float]) -> int:
     """Numbers of X that are not zero in the rows of a rank, from its tallies."""
     total = sum(tally.nonzero for tally in found.tallies.values())
     total += sum(found.missing.get(name, 0) for name, value in filled.items() if value)
-    return total + found.rows * sum(column.name in plan.categorical for column in plan.features)
+    hot = found.rows * sum(column.name in plan.categorical for column in plan.features)
+    return total + hot - sum(found.unknown.values())
 
 
 def _counted(
@@ -186,9 +224,9 @@ def _is_sparse(options: Convert, n: int, d: int, stored: int) -> bool:
 
 
 def _codes(own: Sequence[str], agreed: Sequence[str], drop_first: bool = False) -> np.ndarray:
-    """Places among the agreed levels of this rank's codes, and -1 at the end."""
-    at = {level: place for place, level in enumerate(agreed)}
-    return np.array([at[level] - drop_first for level in own] + [-1], np.int64)
+    """Places among the agreed levels of this rank's codes, -1 for unknown ones and at the end."""
+    at = {level: place - drop_first for place, level in enumerate(agreed)}
+    return np.array([at.get(level, -1) for level in own] + [-1], np.int64)
 
 
 def _encoder(plan: Plan, options: Convert, found: Found, own: Found, filled: dict[str, float]) -> Encoder:
@@ -213,17 +251,21 @@ def _encoder(plan: Plan, options: Convert, found: Found, own: Found, filled: dic
     return Encoder(terms, 1 << options.hash_bits if options.hash_bits and hashed else 0)
 
 
-def _selection(source: Source, options: Convert, found: Found) -> Selection:
-    first = 0
-    width = source.width or 0
-    if not width:  # svmlight: numbered from 0 or 1
-        first = 0 if found.first_column == 0 else 1
-        width = max(found.last_column + 1 - first, 0)
+def _selection(source: Source, options: Convert, found: Found, first: int, recipe: Recipe | None) -> Selection:
+    """Of sparse rows the columns that X takes. first : number of the first one, 0 or 1 in svmlight."""
+    width = source.width or max(found.last_column + 1 - first, 0)
+    if recipe is not None and recipe.width is not None:
+        same = width <= recipe.width and found.first_column >= first if source.width == 0 else width == recipe.width
+        if not same:
+            raise DataError(
+                f"{source.path}: has other columns; {options.like} was made from {recipe.width}, from number {first} on"
+            )
+        width = recipe.width
     if not options.columns and not options.exclude:
-        return Selection(source.names, width, first, None)
+        return Selection(source.names, width, width, first, None)
     names = source.names or numbered(width)
     kept = chosen(source, list(names), options)
     places = np.full(width, -1, np.int64)
     at = {name: place for place, name in enumerate(names)}
     places[[at[name] for name in kept]] = np.arange(len(kept))
-    return Selection(tuple(kept), len(kept), first, places)
+    return Selection(tuple(kept), len(kept), width, first, places)

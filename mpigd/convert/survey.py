@@ -11,12 +11,14 @@ import xxhash
 
 from mpigd.convert.arrow import numbers, pa, pc
 from mpigd.convert.plan import Plan
+from mpigd.convert.recipe import Recipe
 from mpigd.convert.source import Piece, Source, Sparse
 from mpigd.convert.spool import Spool
 from mpigd.errors import DataError
 from mpigd.options import Convert
 
 UNIT = 1200  # exact sums are whole multiples of 2 to the power of minus this
+GAP = "(missing)"  # the level of a missing category, where there is to be one; the last one
 COLUMNS, VALUES = "columns of sparse rows", "values of sparse rows"  # of a spooled batch
 
 
@@ -40,7 +42,8 @@ class Found:
     """What a rank has found in its rows; small enough to be sent to all.
 
     rows, dropped : how many were kept, and left out.  missing : how many values, by column.
-    levels : texts of categories by column, in the order of their codes.
+    levels : texts of categories by column, in the order of their codes.  unknown : rows of each level, as column=level,
+    that the file which new rows are to be like does not have.
     first_column, last_column : the least and largest of a sparse source.
     """
 
@@ -49,6 +52,7 @@ class Found:
     missing: dict[str, int] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     levels: dict[str, list[str]] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
     first_column: int = 1 << 62
     last_column: int = -1
 
@@ -62,11 +66,12 @@ class Survey:
     found : what other ranks have to know.  first_missing : source, piece, row and column of the first missing value.
     """
 
-    def __init__(self, plan: Plan, options: Convert, spool: Spool) -> None:
+    def __init__(self, plan: Plan, options: Convert, spool: Spool, recipe: Recipe | None = None) -> None:
         self._plan, self._options, self._spool = plan, options, spool
         self.found = Found()
         self.first_missing: tuple[Source, Piece, int, str] | None = None
         self._codes: dict[str, dict[str, int]] = {}
+        self._known = {name: frozenset(levels) for name, levels in recipe.levels.items()} if recipe else {}
         self._wanted = [column.name for column in plan.wanted]
         self._special = {column.name for column in plan.special.values()}
         asked = options.dtype
@@ -181,25 +186,36 @@ class Survey:
     def _encoded(self, source: Source, name: str, column: Any) -> np.ndarray:
         """Codes (rows,) int32 of this rank's levels, in order of appearance; -1 where there is none."""
         known = self._codes.setdefault(name, {})
-        encoded = column.dictionary_encode()
-        texts = [level_text(value) for value in encoded.dictionary.to_pylist()]
-        codes = np.array(
-            [-1 if text is None else known.setdefault(text, len(known)) for text in texts] + [-1], np.int32
-        )
+        texts, places = self._texts(name, column)
+        codes = np.array([-1 if text is None else known.setdefault(text, len(known)) for text in texts], np.int32)
         if len(known) > self._options.max_levels:
             raise too_many_levels(self._plan, source, name, self._options)
-        result: np.ndarray = codes[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
+        if name in self._known:
+            counts = np.bincount(places, minlength=len(texts))
+            for text, count in zip(texts, counts.tolist(), strict=True):
+                if text is not None and text not in self._known[name]:
+                    level = f"{name}={text}"
+                    self.found.unknown[level] = self.found.unknown.get(level, 0) + count
+        result: np.ndarray = codes[places]
         return result
+
+    def _texts(self, name: str, column: Any) -> tuple[list[str | None], np.ndarray]:
+        """Levels of a piece as text, None for none, and the place (rows,) of that of each row among them."""
+        encoded = column.dictionary_encode()
+        texts = [level_text(value) for value in encoded.dictionary.to_pylist()]
+        places: np.ndarray = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
+        if encoded.indices.null_count:
+            texts.append(None)
+        if self._options.missing in ("mean", "median") and name not in self._special:
+            texts = [GAP if text is None else text for text in texts]
+        return texts, places
 
     def _buckets(self, name: str, column: Any) -> np.ndarray:
         """Hashed levels (rows,) int32; -1 where there is none."""
-        encoded = column.dictionary_encode()
-        texts = [level_text(value) for value in encoded.dictionary.to_pylist()]
+        texts, places = self._texts(name, column)
         bits = self._options.hash_bits or 0
         found = [-1 if text is None else bucket(name, text, bits) for text in texts]
-        result: np.ndarray = np.array([*found, -1], np.int32)[
-            encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
-        ]
+        result: np.ndarray = np.array(found, np.int32)[places]
         return result
 
     def _tally(self, source: Source, piece: Piece, name: str, values: np.ndarray, keep: np.ndarray | None) -> None:
@@ -235,9 +251,9 @@ class Survey:
 
 
 def is_fatal(plan: Plan, options: Convert, name: str) -> bool:
-    """Whether a missing value of a column ends the conversion: no mean or median can stand for it."""
+    """Whether a missing value of a column ends the conversion: neither a number nor a level can stand for it."""
     special = {column.name for column in plan.special.values()}
-    return options.missing == "refuse" or name in special or name in plan.categorical or plan.sparse
+    return options.missing == "refuse" or name in special or plan.sparse
 
 
 def too_many_levels(plan: Plan, source: Source, name: str, options: Convert) -> DataError:
@@ -333,5 +349,8 @@ def merged(found: Sequence[Found]) -> Found:
             total.tallies.setdefault(name, Tally()).merge(tally)
         for name, texts in each.levels.items():
             levels.setdefault(name, set()).update(texts)
-    total.levels = {name: sorted(texts) for name, texts in levels.items()}
+        for level, count in each.unknown.items():
+            total.unknown[level] = total.unknown.get(level, 0) + count
+    total.levels = {name: sorted(texts, key=lambda text: (text == GAP, text)) for name, texts in levels.items()}
+    total.unknown = dict(sorted(total.unknown.items()))
     return total

@@ -18,6 +18,11 @@ class Convert(Output):
 
     _: KW_ONLY
 
+    like: Path | None = None
+    """Give new rows the columns of a file that convert has written: the same columns of the tables in the same order,
+    levels, numbers for missing values, classes and type. A level that it does not have is zero in all its columns, and
+    counted. The target and the weight may be absent."""
+
     target: str | None = None
     """Column that becomes y, or none; of HDF5 a dataset such as obs/label. The default is the last column; the label of
     svmlight; y of NumPy and HDF5. Text becomes numbers of classes."""
@@ -50,7 +55,8 @@ class Convert(Output):
     """Pairs a:b of columns whose products are added as columns."""
 
     missing: Literal["refuse", "mean", "median", "drop"] = "refuse"
-    """What to do about missing values: stop, put the mean or median of the column there, or drop the row."""
+    """What to do about missing values: stop, put the mean or median of the column there, or drop the row. With mean and
+    median, a gap in a category is a level of its own, (missing)."""
 
     layout: Literal["auto", "dense", "sparse"] = "auto"
     """How X is stored; auto is sparse where that takes less space."""
@@ -83,6 +89,7 @@ class Convert(Output):
         shown = " ".join(map(str, self.paths))
         require(len(self.paths) >= 2, "paths", shown, "files to read and last the file to write")
         require(self.output not in self.sources, "paths", shown, "an output that is none of the inputs")
+        require(self.output != self.like, "--like", self.like, "a file other than the output")
         require(self.max_levels >= 1, "--max-levels", self.max_levels, "a whole number ≥ 1")
         bits = self.hash_bits
         require(bits is None or 1 <= bits <= 30, "--hash-bits", bits, "a whole number from 1 to 30")
