@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console as Rich
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -32,7 +33,7 @@ SURE, SURE_SHARE = 1.0, 0.02  # seconds and share of a fit before it is said how
 LINE_EVERY = 1.0  # seconds between lines of progress where they can't be drawn in place
 BAR = 30
 SCALE = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
-TABLES = ("labels", "classes", "confusion", "calibration")  # values of `evaluate` that are shown as tables
+TABLES = ("labels", "class_names", "classes", "confusion", "calibration")  # of `evaluate`: shown as tables
 MOST_ROWS = 20  # of a table, before its middle is left out
 
 
@@ -268,7 +269,7 @@ class Console:
 
 
 def _name_of_output(model: Model, k: int) -> str:
-    return f"class {model.classes[k]:g}" if len(model.classes) else f"output {k}"
+    return f"class {escape(model.labels[k])}" if model.labels else f"output {k}"
 
 
 def _describe(record: Record | str, fraction: float) -> str:

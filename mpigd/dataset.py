@@ -26,7 +26,7 @@ from mpigd.reader import Reader, Source, slice_rows
 from mpigd.reading import Fields, Rows, rows_of
 from mpigd.sampling import deal, pick
 from mpigd.scratch import copied
-from mpigd.storage import NAMES, Header, Names, read_header
+from mpigd.storage import NAMES, Header, Names, names_of, read_header
 from mpigd.streaming import Room, check_memory, room_for_rows, scant_room, streamed
 from mpigd.watchdog import limited
 
@@ -52,6 +52,11 @@ class Dataset:
     x_hash: np.ndarray
     read_seconds: float = 0.0
     streams: bool = False
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What `classes` are called; empty where the files do not say it of all."""
+        return names_of(self.classes, self.header.class_names)
 
     @property
     def rows(self) -> int:

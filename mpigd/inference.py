@@ -284,6 +284,6 @@ def _notes(fitted: Fitted, result: Inference, distance: float) -> Iterator[str]:
 def _outputs(model: Model) -> tuple[str, ...]:
     """What columns of coefficients belong to."""
     if model.loss.coupled:
-        return tuple(f"class {label:g}" for label in model.classes[1:])
+        return tuple(f"class {label}" for label in model.labels[1:])
     count = model.columns()[0].shape[1]
     return ("y",) if count == 1 else tuple(f"output {k}" for k in range(count))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -93,6 +92,7 @@ def describe_header(header: Header, layout: Layout) -> dict[str, Any]:
         "sample_weight": header.sample_weight,
         "offset": header.offset,
         "feature_names": list(header.feature_names),
+        "class_names": list(header.class_names),
     }
 
 
@@ -192,7 +192,7 @@ def describe_model(path: Path) -> dict[str, Any]:
     model = Model.load(path)
     with open_file(path) as file:
         version = str(file.attrs.get("mpigd_version", "unknown"))
-    values = {key: value.tolist() for key, value in asdict(model).items() if isinstance(value, np.ndarray)}
+    values = {key: value.tolist() for key, value in vars(model).items() if isinstance(value, np.ndarray)}
     scale = model.fit.get("scale", np.zeros(0))
     return {
         "kind": "model",
@@ -202,6 +202,7 @@ def describe_model(path: Path) -> dict[str, Any]:
         "fingerprint": model.fingerprint,
         "mpigd_version": version,
         "feature_names": list(model.feature_names),
+        "class_names": list(model.class_names),
         **values,
         "scale": scale.tolist(),
         "strengths": model.path["strength"].tolist() if model.path else [],

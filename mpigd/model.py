@@ -38,6 +38,7 @@ class Model(Predictor):
     result: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, np.ndarray] = field(default_factory=dict)
     path: dict[str, np.ndarray] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
     @property
     def link(self) -> str:  # type: ignore[override]

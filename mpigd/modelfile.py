@@ -34,6 +34,7 @@ class Contents:
     result: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, np.ndarray] = field(default_factory=dict)
     path: dict[str, np.ndarray] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
     @property
     def checksum(self) -> str:
@@ -43,10 +44,12 @@ class Contents:
 
 
 def write(path: Path, model: Contents) -> None:
-    """Write datasets coef, intercept, classes, feature_names, groups fit and path, and attributes."""
+    """Write datasets coef, intercept, classes, feature_names, class_names if known, groups and attributes."""
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
         file["coef"], file["intercept"], file["classes"] = model.coef, model.intercept, model.classes
         file.create_dataset("feature_names", data=list(model.feature_names), dtype=h5py.string_dtype())
+        if model.class_names:
+            file.create_dataset("class_names", data=list(model.class_names), dtype=h5py.string_dtype())
         file.attrs["format"] = FORMAT
         file.attrs["mpigd_version"] = __version__
         file.attrs["loss"] = model.loss
@@ -78,6 +81,7 @@ def read(path: Path) -> Contents:
                 result=json.loads(file.attrs["result"]),
                 fit={name: values[()] for name, values in file.get("fit", {}).items()},
                 path={name: values[()] for name, values in file.get("path", {}).items()},
+                class_names=tuple(file["class_names"].asstr()[:]) if "class_names" in file else (),
             )
             intact = file.attrs["checksum"] == model.checksum
         except (KeyError, ValueError, OSError, AttributeError, TypeError) as error:

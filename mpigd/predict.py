@@ -26,7 +26,7 @@ from mpigd.progress import Meter, Observer
 from mpigd.ranking import Goal, best_threshold, rank_scores
 from mpigd.splits import NAMES as ROLES
 from mpigd.splits import check_roles
-from mpigd.storage import Header, Names, unnamed_columns
+from mpigd.storage import Header, Names, names_of, unnamed_columns
 
 ARRAYS = 6  # of eta's shape that are there while a batch is predicted
 
@@ -113,12 +113,15 @@ def evaluate(comm: Comm, options: Evaluate, observers: Sequence[Observer] = ()) 
         split = read_split(comm, replace(chosen, x=options.x, y=options.y, memory=options.memory))
         check_roles(comm, split, (options.on,))
         data = split.part(ROLES.index(options.on))
+        check_class_names(model, data.header)
         if len(model.classes) and not np.array_equal(data.classes, model.classes):
             with comm.agreement():
                 data = encode(data, model.classes)
         rows = Answered.of(comm, model, data)
     count = int(comm.sum(np.array([np.count_nonzero(rows.weight)]))[0])
-    labels = {"labels": model.classes.tolist()} if len(model.classes) else {}
+    labels: dict[str, Any] = {"labels": model.classes.tolist()} if len(model.classes) else {}
+    if model.class_names:
+        labels["class_names"] = list(model.class_names)
     metrics = rows.metrics(comm, model)
     found = {"rows": count, **metrics.all(rows.weight), **labels, "ranks": comm.size}
     if options.bootstrap:
@@ -229,13 +232,27 @@ def check_columns(comm: Comm, model: Model, data: Dataset | Batches) -> None:
 
 
 def check_outputs(comm: Comm, model: Model, header: Header) -> None:
-    """Raise DataError on all ranks unless y has as many columns as the model tells."""
+    """Raise DataError on all ranks unless y has as many columns as the model tells, and classes of the same names."""
+    check_class_names(model, header)
     outputs = 1 if len(model.classes) else model.columns()[0].shape[1]
     if header.outputs != outputs:
         with comm.agreement():
             raise DataError(
                 f"{header.label}: dataset '{header.names.y}' has {header.outputs} column(s); the model tells {outputs}"
             )
+
+
+def check_class_names(model: Model, header: Header) -> None:
+    """Raise DataError on all ranks if numbers of classes in y are called otherwise than where the model was fitted."""
+    names = names_of(model.classes, header.class_names)
+    if header.class_names and model.class_names and names != model.class_names:
+        raise same_everywhere(
+            DataError(
+                f"{header.label}: '{header.names.y}' has classes {', '.join(header.class_names[:5])}, but "
+                f"{', '.join(model.class_names[:5])} where the model was fitted; their numbers mean different things "
+                "(convert --like FILE, the one that was fitted on)"
+            )
+        )
 
 
 def linear_predictor(comm: Comm, model: Model, data: Dataset) -> np.ndarray:

@@ -39,6 +39,7 @@ class Predictor:
     coef : (d,) float64, or (d, K) for K classes or outputs, on the scale of the original columns.
     intercept : () or (K,) float64.  link : between the mean of y and eta, as `Loss.link`.
     classes : (0,), (2,) or (K,) float64: the labels that class numbers stand for.
+    class_names : what they are called, as many; empty where the data that the model was fitted on did not say it.
     threshold : the probability from which on a row is taken for the second of two classes; None for the larger one.
 
     Rows are an array (n, d), or one row (d,), of which answers have no axis; or, by the names of columns, a data frame
@@ -51,6 +52,12 @@ class Predictor:
     feature_names: tuple[str, ...]
     classes: np.ndarray
     threshold: float | None
+    class_names: tuple[str, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes as text: their names, or else their numbers."""
+        return self.class_names or tuple(f"{label:g}" for label in self.classes)
 
     @property
     def has_probabilities(self) -> bool:

@@ -26,10 +26,12 @@ class Served(Predictor):
     feature_names: tuple[str, ...]
     classes: np.ndarray
     threshold: float | None = None
+    class_names: tuple[str, ...] = ()
 
 
 def load(path: Path | str) -> Served:
     """Read a model.h5 that train wrote, or the one in a run directory. DataError for anything else."""
     found = modelfile.read(modelfile.model_path(Path(path)))
     threshold = found.result.get("threshold")
-    return Served(found.coef, found.intercept, found.link, found.feature_names, found.classes, threshold)
+    columns = found.coef, found.intercept, found.link, found.feature_names
+    return Served(*columns, found.classes, threshold, found.class_names)

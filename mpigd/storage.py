@@ -84,6 +84,7 @@ class Header:
     outputs : columns of y, 0 without y.  `sample_weight` and `offset` tell whether the files have them.
     chunk_rows : rows of a chunk of X; 0 where there are none, or they differ between files.
     in_one_piece : whether X lies so in every file.
+    class_names : what the numbers 0, 1, … in y are called, as convert writes it; empty where files do not say it.
     """
 
     files: tuple[DataFile, ...]
@@ -101,6 +102,7 @@ class Header:
     stored_dtype: str
     chunk_rows: int
     in_one_piece: bool
+    class_names: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -197,6 +199,7 @@ def _read_one(path: Path, names: Names) -> Header:
             stored_dtype=str(x.dtype),
             chunk_rows=x.chunks[0] if x.chunks and not sparse else 0,
             in_one_piece=all(map(in_one_piece, [file[names.x][part] for part in SPARSE] if sparse else [x])),
+            class_names=_class_names(file[names.y]) if optional[0] else (),
         )
 
 
@@ -224,6 +227,7 @@ def _joined(headers: Sequence[Header]) -> Header:
         stored_dtype=", ".join(dict.fromkeys(header.stored_dtype for header in headers)),
         chunk_rows=first.chunk_rows if aligned else 0,
         in_one_piece=all(header.in_one_piece for header in headers),
+        class_names=first.class_names if all(header.class_names for header in headers) else (),
     )
 
 
@@ -247,6 +251,11 @@ def _check_alike(first: Header, other: Header) -> None:
             if not (here and there):
                 what = "is in one of them only"
             raise DataError(f"{two}, {one}: dataset '{name}' {what}")
+    if first.class_names and other.class_names and first.class_names != other.class_names:
+        raise DataError(
+            f"{two}: '{first.names.y}' has classes {', '.join(other.class_names[:5])}, but "
+            f"{', '.join(first.class_names[:5])} in {one}; their numbers mean different things (convert --like {one})"
+        )
     if first.group is not None and other.group is not None and not np.array_equal(first.group, other.group):
         raise DataError(f"{two}: dataset '{first.names.group}' is not the same as in {one}")
 
@@ -280,6 +289,17 @@ def _sparse_shape(file: h5py.File, path: Path, name: str) -> tuple[h5py.Dataset,
     return x, *shape, len(x)
 
 
+def names_of(classes: np.ndarray, names: tuple[str, ...]) -> tuple[str, ...]:
+    """What values of y (K,) are called, of which 0, 1, … have names; empty if any has none.
+
+    >>> names_of(np.array([0.0, 2.0]), ("low", "medium", "high"))
+    ('low', 'high')
+    """
+    known = {float(number): name for number, name in enumerate(names)}
+    found = tuple(known.get(label, "") for label in classes.tolist())
+    return found if names and all(label in known for label in classes.tolist()) else ()
+
+
 def unnamed_columns(d: int) -> tuple[str, ...]:
     """What columns are called where a file does not say it."""
     return tuple(f"x{j}" for j in range(d))
@@ -298,6 +318,12 @@ def _feature_names(file: h5py.File, path: Path, d: int) -> tuple[str, ...]:
             raise DataError(f"{path}: dataset 'feature_names' has '{name}' twice, for columns {places[name]} and {j}")
         places[name] = j
     return names
+
+
+def _class_names(y: h5py.Dataset) -> tuple[str, ...]:
+    """The attribute `classes`, if it is one of texts."""
+    found = np.atleast_1d(y.attrs.get("classes", ()))
+    return tuple(found.tolist()) if all(isinstance(name, str) for name in found.tolist()) else ()
 
 
 def _group(file: h5py.File, path: Path, name: str, d: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -51,7 +52,7 @@ def show_data(out: Console, values: dict[str, Any]) -> None:
     if "column_summaries" in values:
         _show_summaries(out, values)
     if "labels" in values and values["labels"] is not None:
-        _show_labels(out, values["labels"])
+        _show_labels(out, values["labels"], values["class_names"])
     _show_warnings(out, values["warnings"], rows="column_summaries" in values)
 
 
@@ -84,14 +85,15 @@ def _show_summaries(out: Console, values: dict[str, Any]) -> None:
         out.print(f"{left} columns are left out: see --columns 'NAME,PATTERN*', or --json for all")
 
 
-def _show_labels(out: Console, labels: dict[str, int]) -> None:
-    total = sum(labels.values())
+def _show_labels(out: Console, labels: dict[str, int], names: Sequence[str]) -> None:
+    total, named = sum(labels.values()), {str(number): f"{number} ({name})" for number, name in enumerate(names)}
     table = Table(box=None)
     table.add_column("y", justify="right")
     for name in ("rows", "share"):
         table.add_column(name, justify="right")
     for label, count in labels.items():
-        table.add_row(label, f"{count:,}", f"{100 * count / total:.2f} %", "█" * round(30 * count / total))
+        share = count / total
+        table.add_row(Text(named.get(label, label)), f"{count:,}", f"{100 * share:.2f} %", "█" * round(30 * share))
     out.print()
     out.print(table)
 
@@ -112,7 +114,9 @@ def show_model(out: Console, values: dict[str, Any]) -> None:
     out.print(f"{values['file']}: {values['loss']} loss, {values['link']} link, {len(names):,} columns", soft_wrap=True)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     if values["classes"]:
-        table.add_row("classes", ", ".join(f"{label:g}" for label in values["classes"]))
+        names = values["class_names"]
+        labels = (f"{label:g}" + (f" ({names[k]})" if names else "") for k, label in enumerate(values["classes"]))
+        table.add_row("classes", Text(", ".join(labels)))
     fitted = "solver" in result  # and not made by another program
     if fitted:
         ended = "converged" if result.get("converged") else f"stopped ({result.get('reason')})"
@@ -191,7 +195,7 @@ def _size(count: int) -> str:
 
 def show_scores(out: Console, values: dict[str, Any]) -> None:
     """Print what `evaluate` found of classes: tables of each class, of confusions, and of probabilities."""
-    labels = [f"{label:g}" for label in values["labels"]]
+    labels = [escape(name) for name in values.get("class_names", ())] or [f"{label:g}" for label in values["labels"]]
     shown, of_class = labels[:MOST_ROWS], values["classes"]
     shares = zip(*(of_class[name] for name in ("precision", "recall", "f1", "weight")), strict=True)
     rows = [[f"{p:.4f}", f"{r:.4f}", f"{f:.4f}", f"{w:,.6g}"] for p, r, f, w in shares]
@@ -230,8 +234,8 @@ def show_explanation(out: Console, found: Explanation) -> None:
     """Print what `explain` found."""
     inference, loss = found.inference, found.model.loss.name
     for k, output in enumerate(inference.outputs[:MOST_OUTPUTS]):
-        title = f"Coefficients of the {loss} loss" if len(inference.outputs) == 1 else f"Coefficients of {output}"
-        relative = f", relative to class {found.model.classes[0]:g}" if found.model.loss.coupled else ""
+        title = f"Coefficients of {f'the {loss} loss' if len(inference.outputs) == 1 else escape(output)}"
+        relative = f", relative to class {escape(found.model.labels[0])}" if found.model.loss.coupled else ""
         _titled(out, title + relative, *_of_coefficients(inference, k), left=1)
     if len(inference.outputs) > MOST_OUTPUTS or len(inference.names) > MOST_ROWS:
         out.print(f"… {inference.estimate.size} coefficients in all, of which some are shown: see --json")

@@ -384,6 +384,7 @@ def model_at(objective: Objective, data: Dataset, options: Train, state: State, 
         config=options.to_dict(),
         fit={"theta": state.theta, "gradient": state.gradient, "mean": scaling.mean, "scale": scaling.scale},
         path=arrays_of(along, several),
+        class_names=data.class_names,
     )
 
 

@@ -14,7 +14,7 @@ from mpigd.dataset import Dataset
 from mpigd.errors import BitsError, DataError
 from mpigd.model import Model
 from mpigd.options import Train, Verify
-from mpigd.predict import check_columns, load
+from mpigd.predict import check_class_names, check_columns, load
 from mpigd.problem import make_objective, make_solver, options_of, read_data
 from mpigd.train import Observer, fit
 
@@ -88,6 +88,7 @@ def run(comm: Comm, options: Verify, observers: Sequence[Observer] = ()) -> Veri
 
 def check_target(comm: Comm, model: Model, data: Dataset) -> None:
     """Raise DataError on all ranks unless y has the classes, or as many columns, as the model was fitted on."""
+    check_class_names(model, data.header)
     outputs = 1 if len(model.classes) else model.columns()[0].shape[1]
     with comm.agreement():
         if not np.array_equal(data.classes, model.classes) or data.slice.y.shape[1] != outputs:

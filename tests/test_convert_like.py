@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,15 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 from tables import content, convert, save, save_sparse, some_sparse
 
+import mpigd
+from mpigd import inspect, predict, train
 from mpigd.comm import Comm
+from mpigd.console import Console
 from mpigd.convert import text
 from mpigd.errors import DataError, MpigdError, UsageError
+from mpigd.model import Model
+from mpigd.options import Evaluate, Inspect, Train
+from mpigd.storage import read_header
 
 
 def homes(rows: int, seed: int, cities: str = "abc") -> pd.DataFrame:
@@ -223,3 +230,49 @@ def test_a_model_predicts_new_rows_by_the_command_line(tmp_path: Path) -> None:
             assert "unknown levels  city=x:" in done.out
     with h5py.File(tmp_path / "labels.h5") as file:
         assert all(len(item) == 50 for item in file.values())
+
+
+def named_classes(path: Path, words: list[str]) -> Path:
+    """A file of 60 rows, converted, whose target are words that go with the columns."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.standard_normal((60, 2)), columns=["a", "b"])
+    frame["y"] = [words[k] for k in np.argmax(frame[["a", "b"]].to_numpy() @ rng.standard_normal((2, 3)), axis=1)]
+    convert(save(frame, path.with_suffix(".csv")), path)
+    return path
+
+
+def test_names_of_classes_reach_the_model_and_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = named_classes(tmp_path / "in.h5", ["low", "[mid]", "top"])
+    options = Train(data=(data,), loss="softmax", l2=0.1, run_dir=tmp_path / "run")
+    fit = train.run(Comm.alone(), options)
+    named = Model.load(tmp_path / "run" / "model.h5")
+    assert named.class_names == named.labels == ("[mid]", "low", "top")
+    assert mpigd.load(tmp_path / "run").class_names == named.class_names
+    with h5py.File(data, "r+") as file:
+        del file["y"].attrs["classes"]
+    plain = train.run(Comm.alone(), replace(options, run_dir=tmp_path / "plain")).model
+    assert (plain.class_names, plain.labels) == ((), ("0", "1", "2"))
+    assert (plain.fingerprint, plain.result["data_fingerprint"]) == (
+        named.fingerprint,
+        named.result["data_fingerprint"],
+    )
+    console = Console()
+    console.show(fit)
+    console.show(predict.evaluate(Comm.alone(), Evaluate(tmp_path / "run", (data,))))
+    console.show(inspect.run(Comm.alone(), Inspect((tmp_path / "run",))))
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("class [mid]", "class top", " [mid] ", "0 ([mid]), 1 (low), 2 (top)"))
+
+
+def test_classes_of_other_names_are_refused(tmp_path: Path) -> None:
+    one = named_classes(tmp_path / "one.h5", ["low", "mid", "top"])
+    two = named_classes(tmp_path / "two.h5", ["high", "low", "mid"])
+    train.run(Comm.alone(), Train(data=(one,), loss="softmax", l2=0.1, run_dir=tmp_path / "run"))
+    for on in ("all", "train"):
+        with pytest.raises(DataError, match=r"'y' has classes high, low, mid, but low, mid, top where the model"):
+            predict.evaluate(Comm.alone(), Evaluate(tmp_path / "run", (two,), on=on))
+    with pytest.raises(DataError, match=r"two.h5: 'y' has classes high, low, mid, but low, mid, top in .*one.h5"):
+        read_header([one, two])
+    with h5py.File(two, "r+") as file:
+        del file["y"].attrs["classes"]
+    assert read_header([one, two]).class_names == ()

@@ -114,7 +114,7 @@ def _map(model: Model, order: np.ndarray, scale: np.ndarray) -> Figure:
     value = value[:, outputs]
     most = np.abs(value).max()
     levels = np.rint(4.0 + 4.0 * value / most).astype(np.int64)
-    named = [f"{model.classes[k]:g}" if len(model.classes) else str(k) for k in outputs]
+    named = [model.labels[k] if model.labels else str(k) for k in outputs]
     what = "class" if len(model.classes) else "output"
 
     def paint(axes: Axes) -> None:
@@ -163,7 +163,7 @@ def _table(model: Model, order: np.ndarray, scale: np.ndarray) -> Table:
     outputs = range(min(coef.shape[1], MOST_OUTPUTS))
     named = ["coefficient"]
     if coef.shape[1] > 1:
-        named = [f"{model.classes[k]:g}" if len(model.classes) else f"output {k}" for k in outputs]
+        named = [model.labels[k] if model.labels else f"output {k}" for k in outputs]
     head = ["column", *named]
     rows = [[plain(model.feature_names[j]), *(number(coef[j, k]) for k in outputs)] for j in order]
     first = ["intercept", *(number(intercept[k]) for k in outputs)]

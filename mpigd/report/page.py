@@ -163,7 +163,7 @@ def _classes(found: dict[str, list[float]], labels: list[str], on: str) -> Table
 
 def labels_of(run: Run) -> list[str]:
     """What classes are called."""
-    return [f"{label:g}" for label in run.model.classes] if run.model else []
+    return list(run.model.labels) if run.model else []
 
 
 def _scored(run: Run) -> tuple[str, dict[str, Any]]:
