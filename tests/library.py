@@ -18,7 +18,7 @@ def run(*command: str | Path, cwd: Path | None = None, **variables: str) -> str:
     """What a program prints that may not fail."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PMIX_", "OMPI_COMM"))}
     words = list(map(str, command))
-    done = subprocess.run(words, cwd=cwd, env={**environment, **variables}, capture_output=True, text=True, timeout=230)
+    done = subprocess.run(words, cwd=cwd, env={**environment, **variables}, capture_output=True, text=True, timeout=560)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
 

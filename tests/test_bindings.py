@@ -34,7 +34,7 @@ from mpigd.penalties import penalty
 from mpigd.predict import linear_predictor
 from mpigd.scaling import measure
 
-pytestmark = pytest.mark.timeout(600)  # the first one builds libmpigd, or waits until it is built
+pytestmark = pytest.mark.timeout(900)  # the first one builds libmpigd, or waits until it is built
 BINDINGS, PAGES = TOP / "bindings", TOP / "docs/bindings"
 RTOL = 1e-12
 HOME = os.environ.get("MPIGD_HOME")  # a library with all kernels; without, one is made that has some

@@ -32,6 +32,7 @@ REASONS = {"needs SLURM", "installs mpigd", "runs all tests"}
 MOST_NOT_RUN, MOST_NOT_COMPARED = 8, 8
 # Pages whose commands run on two ranks; on others one gives the same, sooner.
 ON_RANKS = ("docs/failures.md", "docs/reproducibility.md", "docs/tuning.md", "docs/tutorial.md")
+pytestmark = pytest.mark.timeout(600)  # whoever comes first compiles kernels
 # Numbers in lines with these words are those of a machine, or of a moment.
 OF_A_MOMENT = re.compile(r"second|\d s\b|megabyte|rank|ingerprint|host|[0-9a-f]{32}|\d{8}-\d{6}|passes/s")
 
@@ -136,7 +137,7 @@ def write_program(path: Path, text: str) -> None:
 
 def run_bash(block: Block, folder: Path, environment: dict[str, str]) -> str:
     command = ["bash", "-euo", "pipefail", "-c", block.text]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{block.place}:\n{done.stdout}{done.stderr}"
     return done.stdout
 

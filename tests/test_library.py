@@ -65,13 +65,13 @@ def examples() -> list[str]:
     return [block.text for block in blocks_of(TOP / "docs/library.md") if block.language == "c"]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_its_own_tests_pass(build: Path) -> None:
     told = run("ctest", "--test-dir", build, "--output-on-failure")
     assert "100% tests passed" in told
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_programs_find_it(installed: Path, tmp_path: Path) -> None:
     predict, fit = examples()
     (tmp_path / "predict.c").write_text(predict)
