@@ -27,7 +27,16 @@ from scipy import sparse
 from mpigd.comm import Comm
 
 # Files that take minutes are begun first: where files are tested side by side, one of them would else come last.
-LONG = ("test_slurm", "test_kernels", "test_failures", "test_bits", "test_hosts", "test_docs")
+LONG = (
+    "test_slurm",
+    "test_library",
+    "test_kernels",
+    "test_failures",
+    "test_bits",
+    "test_hosts",
+    "test_docs",
+    "test_bindings",
+)
 
 # Every rank has to draw the same examples; examples of JIT-compiled code have no deadline.
 settings.register_profile("mpigd", derandomize=True, deadline=None, database=None, max_examples=30)
