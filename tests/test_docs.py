@@ -127,7 +127,10 @@ def furnish(folder: Path, programs: Path, most_ranks: int = 1) -> dict[str, str]
     write_program(folder / "run.sh", f'[ $1 = -n ] || set -- -n 8 "$@"\n{start}\nexec mpirun -n $2 python "${{@:3}}"')
     # A process inside MPI can't start another job: the launcher's variables have to go.
     own = ("PMIX_", "OMPI_COMM", "PRTE_LAUNCHED")
-    return {k: v for k, v in os.environ.items() if not k.startswith(own)} | {"PATH": f"{programs}:{os.environ['PATH']}"}
+    return {k: v for k, v in os.environ.items() if not k.startswith(own)} | {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "COLUMNS": "100",  # what pages show is as wide, whatever the terminal
+    }
 
 
 def write_program(path: Path, text: str) -> None:
