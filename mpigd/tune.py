@@ -44,7 +44,7 @@ OF_OBJECTIVE = (
     *("arithmetic",),
 )
 # Solvers whose fits on folds begin where that on all rows has ended. What they end at does not depend on that.
-START = 1e-4  # tolerance of fits that others begin where they end, which differ from it by more than that
+START = 1e-3  # tolerance of fits that others begin where they end, which differ from it by more than that
 CONVERGENT = ("newton", "newton-cg", "lbfgs", "prox-newton", "nesterov")
 BY_HESSIAN = ("newton", "prox-newton")  # one fit at a time gains more from where the last one ended than from company
 
