@@ -12,6 +12,7 @@ goes on after deaths.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import random
@@ -169,6 +170,7 @@ class Job:
         self.directory = directory
         handle, name = tempfile.mkstemp(prefix="chaos-")
         self._said = Path(name)
+        atexit.register(self._said.unlink, missing_ok=True)
         words = [*prefix, str(RUN), "-n", str(ranks), command, str(data), *options, "--run-dir", str(directory)]
         self.begin = time.monotonic()
         self.process = subprocess.Popen(
