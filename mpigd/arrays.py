@@ -20,7 +20,7 @@ import numpy as np
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset, of_source
 from mpigd.errors import DataError
-from mpigd.storage import NAMES, DataFile, Header, kept_dtype
+from mpigd.storage import NAMES, DataFile, Header, kept_dtype, unnamed_columns
 
 LABEL = Path("arrays")  # the data set in messages
 PIECE_BYTES = 1 << 18  # that are laid out at once: stays in the second-level cache
@@ -131,7 +131,7 @@ def _header(every: Sequence[Given], names: tuple[str, ...] | None) -> Header:
         d=first.d,
         dtype=kept_dtype(given, sparse),
         stored=stored,
-        feature_names=names or tuple(f"x{j}" for j in range(first.d)),
+        feature_names=names or unnamed_columns(first.d),
         group=None,
         outputs=first.outputs,
         sample_weight=NAMES.sample_weight in first.beside,

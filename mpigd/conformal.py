@@ -18,6 +18,7 @@ import numpy as np
 
 from mpigd.comm import Comm
 from mpigd.errors import DataError
+from mpigd.metrics import variance_power
 from mpigd.model import Model
 
 FINEST = 1_000_000  # denominator of a level
@@ -27,7 +28,7 @@ LARGEST = int(np.array(np.inf).view(np.int64))
 def spread(model: Model, mean: np.ndarray) -> np.ndarray:
     """The standard deviation of y at its mean, up to a factor, same shape; 1 where the loss says nothing of it."""
     name, parameter = model.loss.name, model.parameter
-    power = {"poisson": 1.0, "gamma": 2.0, "tweedie": parameter}.get(name)
+    power = variance_power(name, parameter)
     mean = np.maximum(mean, np.finfo(np.float64).tiny)
     if power is not None:
         return np.asarray(mean ** (0.5 * power))

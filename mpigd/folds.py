@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from itertools import chain
-from operator import itemgetter
 
 import numpy as np
 
@@ -17,7 +15,7 @@ from mpigd.comm import Comm
 from mpigd.dataset import Dataset
 from mpigd.errors import DataError, same_everywhere
 from mpigd.options import Tune
-from mpigd.splits import EPOCH, MOST_STRATA, numbers_of, places_by_stratum
+from mpigd.splits import EPOCH, MOST_STRATA, before_runs, by_run, numbers_of, places_by_stratum
 
 NONE = -1  # the number of rows that are in no fold
 MOST_GROUPS = 10_000_000
@@ -81,15 +79,9 @@ def folds_of(comm: Comm, rows: Dataset, options: Tune) -> Folds:
 
 def ordinals(comm: Comm, rows: Dataset, there: np.ndarray) -> np.ndarray:
     """How many of the rows that are `there` (rows,) bool come before each, on all ranks, (rows,). A collective."""
-    ends = np.cumsum([0, *(stop - start for start, stop in rows.runs)])[1:-1]
-    own = np.split(there, ends)
-    counts = [(run, int(np.count_nonzero(some))) for run, some in zip(rows.runs, own, strict=True)]
-    before, total = {}, 0
-    for run, count in sorted(chain.from_iterable(comm.gather(counts)), key=itemgetter(0)):
-        before[run], total = total, total + count
-    return np.concatenate(
-        [before[run] + np.cumsum(some) - some for run, some in zip(rows.runs, own, strict=True)]
-    ).astype(np.int64)
+    own = by_run(rows, there.astype(np.int64))
+    before = before_runs(comm, rows, [some.sum(keepdims=True) for some in own])
+    return np.concatenate([first + np.cumsum(some) - some for first, some in zip(before, own, strict=True)])
 
 
 def _given(comm: Comm, rows: Dataset, name: str, whole: np.ndarray, there: np.ndarray) -> Folds:

@@ -83,6 +83,11 @@ def regression(
     return Regression(comm, y, prediction, block, loss, parameter).numbers(weight)
 
 
+def variance_power(loss: str, parameter: float) -> float | None:
+    """The power of the mean that the variance of a loss's distribution is proportional to; None where it is none."""
+    return {"poisson": 1.0, "gamma": 2.0, "tweedie": parameter}.get(loss)
+
+
 def deviance(y: np.ndarray, mean: np.ndarray, loss: str, parameter: float = 0.0) -> np.ndarray:
     """The unit deviance of each row, for a loss that is among DEVIANCES.
 
@@ -90,7 +95,7 @@ def deviance(y: np.ndarray, mean: np.ndarray, loss: str, parameter: float = 0.0)
     models", J. R. Stat. Soc. B 49, 1987), 1 being Poisson's and 2 that of gamma; of the negative binomial one whose
     variance is mean + alpha mean^2 (J. Hilbe, "Negative binomial regression", 2nd ed., 2011, section 8.2).
     """
-    power = {"poisson": 1.0, "gamma": 2.0, "tweedie": parameter}.get(loss)
+    power = variance_power(loss, parameter)
     with np.errstate(divide="ignore", invalid="ignore"):
         if power == 2.0:
             result = np.log(mean / y) + y / mean - 1.0

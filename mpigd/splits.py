@@ -126,19 +126,31 @@ def places_by_stratum(comm: Comm, data: Dataset, seed: int, epoch: int, strata: 
 
     strata : (rows,) int64, from 0 to count - 1. A collective.
     """
-    order = places(seed, epoch, data.blocks, data.header.block, data.rows)
+    of_runs = by_run(data, places(seed, epoch, data.blocks, data.header.block, data.rows))
     place = np.empty(data.rows, np.int64)
-    ends = np.cumsum([0, *(stop - start for start, stop in data.runs)])
-    of_runs = np.split(order, ends[1:-1])
-    own = [(run, np.bincount(strata[some], minlength=count)) for run, some in zip(data.runs, of_runs, strict=True)]
-    before, total = {}, np.zeros(count, np.int64)  # rows of each stratum before each run, on whatever rank that is
-    for run, counts in sorted(chain.from_iterable(comm.gather(own)), key=itemgetter(0)):
-        before[run], total = total, total + counts
-    for run, some in zip(data.runs, of_runs, strict=True):
+    before = before_runs(comm, data, [np.bincount(strata[some], minlength=count) for some in of_runs])
+    for first, some in zip(before, of_runs, strict=True):
         for stratum in range(count):
             members = some[strata[some] == stratum]
-            place[members] = before[run][stratum] + np.arange(len(members))
+            place[members] = first[stratum] + np.arange(len(members))
     return place
+
+
+def by_run(data: Dataset, values: np.ndarray) -> list[np.ndarray]:
+    """Values (rows,) of each run of rows of this rank."""
+    return np.split(values, np.cumsum([stop - start for start, stop in data.runs])[:-1])
+
+
+def before_runs(comm: Comm, data: Dataset, counts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What is counted (m,) int64 in all runs before each of this rank, on whatever rank they are. A collective.
+
+    counts : of each run of this rank.
+    """
+    before, total = {}, np.zeros_like(counts[0])
+    every = chain.from_iterable(comm.gather(list(zip(data.runs, counts, strict=True))))
+    for run, some in sorted(every, key=itemgetter(0)):
+        before[run], total = total, total + some
+    return [before[run] for run in data.runs]
 
 
 def drawn(place: np.ndarray, share: Fraction) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,10 @@ from typing import Any
 
 from mpigd.convert import text
 from mpigd.convert.arrow import csv, pa, plain
-from mpigd.convert.source import PIECE_BYTES, Column, Piece, Share, Source, check_twice, numbered
+from mpigd.convert.source import PIECE_BYTES, Column, Piece, Share, Source, check_twice
 from mpigd.convert.text import BOM
 from mpigd.errors import DataError
+from mpigd.storage import unnamed_columns
 
 PIECE_FIELDS = 1000  # rows that a piece should have, if there is room
 SAMPLE = 1 << 18  # bytes that are looked at for the sorts of columns
@@ -182,7 +183,7 @@ def _header(path: Path, sample: bytes, delimiter: str, header: bool) -> tuple[li
         text.check_quotes(path, start, line, delimiter)
     fields = next(slow.reader(io.StringIO(text.decoded(path, start, line), newline=""), delimiter=delimiter))
     if not header:
-        return list(numbered(len(fields))), start
+        return list(unnamed_columns(len(fields))), start
     names = [name.strip() for name in fields]
     number = 1 + sample[:start].count(b"\n")
     check_twice(path, names, f"line {number}")

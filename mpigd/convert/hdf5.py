@@ -23,11 +23,11 @@ from mpigd.convert.source import (
     Sparse,
     check_twice,
     columns_of_matrix,
-    numbered,
     readable,
 )
 from mpigd.errors import DataError
 from mpigd.links import check_inside
+from mpigd.storage import unnamed_columns
 
 SPARSE_ROWS = 4096  # the most rows of a sparse piece
 
@@ -102,7 +102,7 @@ def opened(path: Path, named: Sequence[str]) -> Hdf5:
         sparse = isinstance(matrix, h5py.Group)
         shape = _shape(path, matrix)
         names = _names(file, shape[1])
-        inside = () if sparse else (names or numbered(shape[1]))
+        inside = () if sparse else (names or unnamed_columns(shape[1]))
         beside = [name for name in dict.fromkeys((*BESIDE, *named)) if name in file and name not in inside]
         for name in ("X", *beside):
             check_inside(file[name], path, name)

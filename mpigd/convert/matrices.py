@@ -20,10 +20,10 @@ from mpigd.convert.source import (
     Source,
     check_twice,
     columns_of_matrix,
-    numbered,
     readable,
 )
 from mpigd.errors import DataError
+from mpigd.storage import unnamed_columns
 
 BESIDE = {"y": "target", "sample_weight": "weight", "offset": "offset"}
 
@@ -146,7 +146,7 @@ def _matrix(path: Path, matrix: str, shapes: dict[str, tuple[int, ...]], names: 
     for name, other in shapes.items():
         if other != shape[:1]:
             raise DataError(f"{path}: array '{name}' has shape {other}; expected ({shape[0]},), as '{matrix}' has rows")
-    inside = tuple(names) if names is not None else numbered(shape[1])
+    inside = tuple(names) if names is not None else unnamed_columns(shape[1])
     if len(inside) != shape[1]:
         raise DataError(f"{path}: feature_names has {len(inside)} names for {shape[1]} columns")
     check_twice(path, [*inside, *shapes])

@@ -13,10 +13,11 @@ from mpigd.convert import fill
 from mpigd.convert.encode import Encoder, Feature, Product, Selection, Term, check_finite
 from mpigd.convert.plan import Plan, chosen, listed
 from mpigd.convert.recipe import Recipe
-from mpigd.convert.source import Source, numbered
+from mpigd.convert.source import Source
 from mpigd.convert.survey import GAP, Found, Survey, is_fatal, merged, too_many_levels
 from mpigd.errors import DataError
 from mpigd.options import Convert
+from mpigd.storage import unnamed_columns
 
 MOST_COLUMNS = 1 << 31
 SPARSE_FROM = 10  # numbers of a dense X for each that is not zero
@@ -263,7 +264,7 @@ def _selection(source: Source, options: Convert, found: Found, first: int, recip
         width = recipe.width
     if not options.columns and not options.exclude:
         return Selection(source.names, width, width, first, None)
-    names = source.names or numbered(width)
+    names = source.names or unnamed_columns(width)
     kept = chosen(source, list(names), options)
     places = np.full(width, -1, np.int64)
     at = {name: place for place, name in enumerate(names)}

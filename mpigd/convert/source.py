@@ -114,11 +114,6 @@ def columns_of_matrix(matrix: np.ndarray, names: Sequence[str]) -> dict[str, Any
     return {name: pa.array(values) for name, values in zip(names, turned, strict=True)}
 
 
-def numbered(count: int) -> tuple[str, ...]:
-    """Names of columns that have none."""
-    return tuple(f"x{j}" for j in range(count))
-
-
 def check_twice(path: Path, names: Sequence[str], where: str = "") -> None:
     """Raise DataError if a name stands twice."""
     if len(set(names)) < len(names):

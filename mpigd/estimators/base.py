@@ -39,6 +39,7 @@ from mpigd.model import Model
 from mpigd.options import Train
 from mpigd.problem import check_loss, check_solver, read_data
 from mpigd.solvers import SOLVERS
+from mpigd.storage import unnamed_columns
 from mpigd.sums import sums
 
 Self = TypeVar("Self", bound="LinearEstimator")
@@ -184,7 +185,7 @@ class LinearEstimator(BaseEstimator):
 
     def _keep_names(self, names: Sequence[str]) -> None:
         """Names of columns that a file has given."""
-        if list(names) != [f"x{j}" for j in range(len(names))]:
+        if tuple(names) != unnamed_columns(len(names)):
             self.feature_names_in_ = np.array(names, object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_

@@ -12,6 +12,7 @@ from mpigd_kernels import LOSSES
 from mpigd.errors import DataError, UsageError
 from mpigd.exchange.shapes import check_shapes
 from mpigd.model import Model
+from mpigd.storage import unnamed_columns
 
 # The losses of LinearSVC, LinearSVR, SGDClassifier and SGDRegressor that mpigd has, by their names there.
 BY_NAME = {
@@ -50,7 +51,7 @@ def from_sklearn(estimator: Any, feature_names: Sequence[str] | None = None) -> 
         coef = coef / np.reshape(scale, (-1, 1))
         intercept = intercept - np.sum(coef * np.reshape(centre, (-1, 1)), axis=0)
     if feature_names is None:
-        feature_names = getattr(estimator, "feature_names_in_", [f"x{j}" for j in range(len(coef))])
+        feature_names = getattr(estimator, "feature_names_in_", unnamed_columns(len(coef)))
     several = loss == "softmax" or coef.shape[1] > 1
     model = Model(
         coef=coef if several else coef[:, 0],
