@@ -263,7 +263,7 @@ class Training:
         objective = make_objective(comm, data, options)
         with comm.agreement():
             solver, name, why = make_solver(options, data)
-        stopping = Stopping(options.tol, options.tol_objective, options.max_passes, objective.null.rounding)
+        stopping = stopping_of(options, objective)
         theta = None if options.init is None else initial_theta(comm, options.init, data, objective)
         seed = options.seed if name in ON_A_PART and options.path == 1 else None
         if self.keeper:
@@ -368,6 +368,11 @@ class Training:
                 beside[CURVES] = {"on": on, **curves(comm, model, Answered.of(comm, model, rows))}
             self.keeper.complete(model, self.records, beside)
         return fitted
+
+
+def stopping_of(options: Train, objective: Objective) -> Stopping:
+    """When the options have a fit of an objective end. A collective, the first time."""
+    return Stopping(options.tol, options.tol_objective, options.max_passes, objective.null.rounding)
 
 
 def model_at(objective: Objective, data: Dataset, options: Train, state: State, along: Sequence[Along] = ()) -> Model:

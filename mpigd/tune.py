@@ -19,7 +19,6 @@ from mpigd.errors import DataError, DivergenceError, StoppedError, UsageError, s
 from mpigd.files import reported, written_whole
 from mpigd.fitting import Fitting, Progress
 from mpigd.folds import Folds, folds_of
-from mpigd.history import Stopping
 from mpigd.lockstep import Lockstep
 from mpigd.objective import Objective
 from mpigd.options import Train, Tune
@@ -31,7 +30,7 @@ from mpigd.search import ETA, PENALTIES, Trial, best_of, candidates_of, chosen_o
 from mpigd.solvers import ON_A_PART, LimitedMemoryBFGS, State
 from mpigd.solvers.base import Solver
 from mpigd.splits import TRAIN, Split
-from mpigd.train import Fit, model_at
+from mpigd.train import Fit, model_at, stopping_of
 from mpigd.train import run as train
 from mpigd.watch import why
 
@@ -152,6 +151,14 @@ def _in_groups(comm: Comm, options: Tune, candidates: list[dict[str, Value]], ob
     return [trial for k in range(groups) for trial in every[k]]
 
 
+@dataclass
+class Underway:
+    """A fit, and how far it has come; None before it begins."""
+
+    fitting: Fitting
+    at: Progress | None = None
+
+
 class _Search:
     """Fits of candidates on folds, in lockstep."""
 
@@ -166,6 +173,7 @@ class _Search:
         # Balanced classes are for training: rows held out weigh what they weigh.
         self._held_out = {k: joint(rows.weighted(self._folds.held_out(k))) for k in numbers}
         self._objectives: dict[tuple[Any, ...], tuple[Objective, State]] = {}
+        self._solvers: dict[Train, tuple[Solver, str]] = {}
         self._done, self._total = 0, 1
 
     def trials(self, candidates: list[dict[str, Value]]) -> list[Trial]:
@@ -204,22 +212,24 @@ class _Search:
         return objective.with_penalty(penalty_of(self._train[k], chosen, objective.scaling)), first
 
     def _solver(self, chosen: Train) -> tuple[Solver, str]:
-        with self._comm.agreement():
-            solver, name, _ = make_solver(chosen, self._train[ALL])
-        return solver, name
+        """That of a candidate, and its name. A collective, the first time."""
+        if chosen not in self._solvers:
+            with self._comm.agreement():
+                solver, name, _ = make_solver(chosen, self._train[ALL])
+            self._solvers[chosen] = solver, name
+        return self._solvers[chosen]
 
     def _fitting(self, k: int, chosen: Train, solver: Solver | None = None, start: np.ndarray | None = None) -> Fitting:
         """A fit of a candidate to a fold, or to all rows. start : where it begins, instead of at the null model."""
         objective, first = self._objective(k, chosen)
         own, name = self._solver(chosen)
-        stopping = Stopping(chosen.tol, chosen.tol_objective, chosen.max_passes, objective.null.rounding)
+        stopping = stopping_of(chosen, objective)
         seed = chosen.seed if name in ON_A_PART else None
         smooth = first if objective.penalty.is_smooth else None
         return Fitting(objective, solver or own, stopping, seed, theta=start, first=smooth)
 
     def _score(self, k: int, fitting: Fitting, at: Progress, chosen: Train) -> float:
         """Of a fold, on the rows held out."""
-        self._tell()
         held, state = self._held_out[k], at.outcome
         if self._options.score == "loss":
             return fitting.objective.loss_on(held.slice, state.theta)
@@ -279,14 +289,17 @@ class _Search:
             solver = LimitedMemoryBFGS(metric=factor(hessian))
         elif objective.penalty.is_smooth and metric is not None:
             solver = LimitedMemoryBFGS(metric=metric)
-        return self._tried(k, chosen, self._fitting(k, chosen, solver, start))
+        return self._reached(k, chosen, Underway(self._fitting(k, chosen, solver, start)))
 
-    def _tried(self, k: int, chosen: Train, fitting: Fitting) -> tuple[float, float, str]:
+    def _reached(self, k: int, chosen: Train, fit: Underway, passes: float = np.inf) -> tuple[float, float, str]:
+        """The score of a fit to a fold that goes on for so many passes, its passes in all, and what went wrong."""
         try:
-            at = self._moved(fitting, fitting.begin())
+            fit.at = self._moved(fit.fitting, fit.at or fit.fitting.begin(), passes)
         except DivergenceError as error:
             return np.nan, 0.0, f"fold {k}: {error}"
-        return self._score(k, fitting, at, chosen), at.overall.passes, ""
+        finally:
+            self._tell()
+        return self._score(k, fit.fitting, fit.at, chosen), fit.at.overall.passes, ""
 
     def _moved(self, fitting: Fitting, at: Progress, passes: float = np.inf) -> Progress:
         """As far as it comes with so many passes."""
@@ -301,7 +314,7 @@ class _Search:
         """Fits of all candidates to all folds, each by itself from the null model."""
 
         def one(k: int, chosen: Train) -> tuple[float, float, str]:
-            return self._tried(k, chosen, self._fitting(k, chosen))
+            return self._reached(k, chosen, Underway(self._fitting(k, chosen)))
 
         found = self._lockstep.run([partial(one, k, chosen) for chosen in fits for k in range(self._folds.count)])
         return self._gathered(candidates, found)
@@ -309,25 +322,13 @@ class _Search:
     def _halving(self, candidates: list[dict[str, Value]], fits: list[Train]) -> list[Trial]:
         """All candidates with few passes; of those that are left ever fewer with ever more."""
         folds = range(self._folds.count)
-        reached: dict[tuple[int, int], tuple[Fitting, Progress]] = {}
+        underway = [[Underway(self._fitting(k, chosen)) for k in folds] for chosen in fits]
         trials = [Trial(values) for values in candidates]
         left = list(range(len(fits)))
-
-        def on(c: int, k: int, passes: float) -> tuple[float, float, str]:
-            try:
-                if (c, k) not in reached:
-                    fitting = self._fitting(k, fits[c])
-                    reached[c, k] = fitting, fitting.begin()
-                fitting, at = reached[c, k]
-                reached[c, k] = fitting, self._moved(fitting, at, passes)
-            except DivergenceError as error:
-                return np.nan, 0.0, f"fold {k}: {error}"
-            fitting, at = reached[c, k]
-            return self._score(k, fitting, at, fits[c]), at.overall.passes, ""
-
         rungs = rungs_of(len(fits), max(chosen.max_passes for chosen in fits), "halving")
         for number, passes in enumerate(rungs):
-            found = self._lockstep.run([partial(on, c, k, passes) for c in left for k in folds])
+            work = [partial(self._reached, k, fits[c], underway[c][k], passes) for c in left for k in folds]
+            found = self._lockstep.run(work)
             some = self._gathered([candidates[c] for c in left], found)
             for c, trial in zip(left, some, strict=True):
                 trials[c] = trial
@@ -335,8 +336,7 @@ class _Search:
                 goes_on = {left[place] for place in those_that_go_on(some, self._options.score)}
                 for c in set(left) - goes_on:
                     trials[c] = replace(trials[c], note=trials[c].note or f"left out after {passes:g} passes")
-                    for k in folds:
-                        reached.pop((c, k), None)
+                    underway[c] = []  # and the states of its fits
                 left = sorted(goes_on)
         return trials
 
