@@ -423,25 +423,6 @@ class Loss:
         # Functions made by `over_tile` can't be pickled; ranks find the loss by its name.
         return find, (self.name,)
 
-    def mean(self, eta: np.ndarray) -> np.ndarray:
-        """The mean of y (probabilities for classes), same shape as eta: (n, K) float64."""
-        if self.link == "identity":
-            return eta
-        if self.link == "sign":
-            return np.asarray(eta > 0.0, np.float64)
-        if self.link == "log":
-            return np.asarray(np.exp(np.minimum(eta, LARGEST_EXPONENT)))
-        if self.link == "logit":
-            e = np.exp(-np.abs(eta))
-            return np.asarray(np.where(eta >= 0.0, 1.0, e) / (1.0 + e))
-        if self.link == "probit":
-            tail = np.vectorize(math.erfc, otypes=[np.float64])
-            return np.asarray(0.5 * tail(-math.sqrt(0.5) * eta))
-        if self.link == "complementary log-log":
-            return np.asarray(-np.expm1(-np.exp(np.minimum(eta, 10.0))))  # 1 from there on
-        e = np.exp(eta - eta.max(axis=1, keepdims=True))
-        return np.asarray(e / e.sum(axis=1, keepdims=True))
-
 
 def _focal_curvature(parameter: float, smoothing: float) -> float:
     """Largest second derivative of the focal loss, on a grid over all margins where it is not negligible."""

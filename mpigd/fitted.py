@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from mpigd import predictor
 from mpigd.comm import Comm
 from mpigd.covariance import Rows
 from mpigd.dataset import Dataset
@@ -188,7 +189,7 @@ def _goodness_of(fitted: Fitted, output: int, free: bool) -> dict[str, float]:
     null = rowwise(fitted.at, null_eta, fitted.data.y, fitted.data.slice.rows)
     (mean, value), (null_mean, null_value) = (
         (
-            fitted.model.loss.mean(eta)[:, output],
+            predictor.expected(fitted.model.loss.link, eta)[:, output],
             rows.value.sum(axis=1) if fitted.coupled else rows.value[:, output],
         )
         for eta, rows in ((fitted.eta, fitted.each), (null_eta, null))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import mpigd_kernels as kernels
 import numpy as np
 
+from mpigd import predictor
+
 
 @dataclass(frozen=True)
 class At:
@@ -45,8 +47,8 @@ def expected_curvature(at: At, eta: np.ndarray, tile: int) -> np.ndarray:
     It is linear in y, or y is one of two classes, for every loss that is a likelihood.
     """
     if at.loss.target != "binary":
-        return rowwise(at, eta, at.loss.mean(eta), tile).second
-    one = at.loss.mean(eta)
+        return rowwise(at, eta, predictor.expected(at.loss.link, eta), tile).second
+    one = predictor.expected(at.loss.link, eta)
     zero, unit = (rowwise(at, eta, np.full_like(eta, label), tile).second for label in (0.0, 1.0))
     curvature: np.ndarray = (1.0 - one) * zero + one * unit
     return curvature
