@@ -88,6 +88,32 @@ def test_logistic_regression(comm: Comm, write_data: Callable[..., Path], shared
         assert Model.load(shared_path / "run" / "model.h5").config["l2"] == l2
 
 
+def test_rows_held_out_weigh_what_they_weigh(comm: Comm, write_data: Callable[..., Path], shared_path: Path) -> None:
+    """Weights of classes are for the fit alone."""
+    table, number, path = with_folds(write_data, "breast_cancer")
+    weighted = {"loss": "logistic", "class_weight": "0=1,1=5", "standardize": False, "refit": False}
+    found = tuned(comm, path, shared_path / "run", "l2=1", **weighted, **GIVEN)
+    weight = np.where(table.y == 1.0, 5.0, 1.0)
+
+    def fitted(held: np.ndarray) -> Any:
+        peer = linear_model.LogisticRegression(
+            C=1.0 / weight[~held].sum(), class_weight={0: 1, 1: 5}, solver="newton-cholesky", tol=1e-12, max_iter=1000
+        )
+        return peer.fit(table.X[~held], table.y[~held])
+
+    expected = [
+        log_loss(table.y[held], fitted(held).predict_proba(table.X[held])) for held in (number == k for k in range(4))
+    ]
+    assert_scores(found, [expected], rtol=1e-5)
+
+
+def test_the_model_is_that_of_the_rule(comm: Comm, shared_path: Path) -> None:
+    found = tuned(comm, load_table("breast_cancer").path, shared_path, "l2=1e-4..1/5", loss="logistic", rule="one-se")
+    assert found.chosen != found.best
+    assert found.fit is not None
+    assert found.fit.model.config["l2"] == found.trials[found.chosen].values["l2"]
+
+
 def test_a_metric_instead_of_the_loss(comm: Comm, write_data: Callable[..., Path], shared_path: Path) -> None:
     table, number, path = with_folds(write_data, "breast_cancer")
     found = tuned(comm, path, shared_path / "run", "l2=0.01,1", loss="logistic", score="f1", refit=False, **GIVEN)
@@ -264,6 +290,37 @@ def test_one_pass_many_models(comm: Comm, monkeypatch: pytest.MonkeyPatch) -> No
         ]
     )
     assert (len(sweeps), len(sums)) == (3, 1)
+
+
+def test_bits_do_not_depend_on_company(comm: Comm, write_data: Callable[..., Path]) -> None:
+    rng = np.random.default_rng(0)
+    path = write_data(X=rng.standard_normal((20_000, 6)), y=rng.integers(0, 2, 20_000))  # blocks of several tiles
+    data = read_data(comm, Train((path,), loss="logistic"))
+    lockstep = Lockstep(comm, data)
+    objective = make_objective(lockstep.comm, lockstep.joint(data), Train((Path("-"),), loss="logistic"))
+    thetas = rng.standard_normal((7, 7, 1))
+
+    def gradients(some: np.ndarray) -> list[bytes]:
+        found = lockstep.run([lambda theta=theta: objective.value_and_gradient(theta) for theta in some])
+        return [gradient.tobytes() + np.float64(value).tobytes() for value, gradient in found]
+
+    assert gradients(thetas) == [one for theta in thetas for one in gradients(theta[None])]
+
+
+def test_a_sum_waits_for_those_that_still_compute(comm: Comm, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = read_data(comm, Train((load_table("boston").path,)))
+    lockstep = Lockstep(comm, data)
+    joint = lockstep.joint(data)
+    objective = make_objective(lockstep.comm, joint, Train((Path("-"),)))
+    sums, whole = [], Comm.sum_exactly
+    monkeypatch.setattr(Comm, "sum_exactly", lambda *a, **b: sums.append(1) or whole(*a, **b))
+
+    def late() -> None:
+        joint.slice.column_moments(np.zeros(13))
+        objective.value_and_gradient(np.ones((14, 1)))
+
+    lockstep.run([late, lambda: objective.value_and_gradient(np.zeros((14, 1)))])
+    assert len(sums) == 1
 
 
 def test_an_error_of_one_fit_ends_all_on_all_ranks(comm: Comm) -> None:
