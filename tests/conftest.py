@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fits
 import h5py
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ from hypothesis import settings
 from mpigd_data import path_of
 from scipy import sparse
 
+from mpigd import dataset
 from mpigd.comm import Comm
+from mpigd.options import Train
 
 # Files that take minutes are begun first: where files are tested side by side, one of them would else come last.
 LONG = (
@@ -88,6 +91,26 @@ def write_data(comm: Comm, shared_path: Path) -> Callable[..., Path]:
                     file[key] = values
         comm.leave()
         return path
+
+    return write
+
+
+@pytest.fixture(params=["dense", "sparse", "streamed"])
+def stored(
+    request: pytest.FixtureRequest,
+    write_data: Callable[..., Path],
+    write_sparse: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Train]:
+    """A function of X (n, d), y and options of train, which are then of a file that is dense, sparse, or streams."""
+
+    def write(X: np.ndarray, y: np.ndarray, **options: Any) -> Train:
+        if request.param == "sparse":
+            return Train((write_sparse(sparse.csr_array(X), y=y),), **options)
+        if request.param == "streamed":
+            monkeypatch.setattr(dataset, "room_for_rows", fits.cramped)
+            options["memory"] = "1GiB"
+        return Train((write_data(X=X, y=y),), **options)
 
     return write
 

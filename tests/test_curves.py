@@ -9,11 +9,9 @@ from pathlib import Path
 import mpigd_kernels as kernels
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics
-from test_metrics import own_rows
+from test_metrics import own_rows, scored
 
 from mpigd.comm import Comm
 from mpigd.curves import GROUPS, POINTS, curve, curves, points, residuals
@@ -26,11 +24,7 @@ pytestmark = pytest.mark.mpi
 COMM = Comm.world()
 
 
-@given(
-    score=st.lists(st.sampled_from([0.0, 0.1, 0.5, 2.0, -1.0, 1e300, -1e-300]), min_size=2, max_size=60),
-    seed=st.integers(0, 2**32 - 1),
-    weighted=st.booleans(),
-)
+@scored
 def test_short_curves_are_those_of_scikit_learn(score: list[float], seed: int, weighted: bool) -> None:
     rng = np.random.default_rng(seed)
     scores, positive = np.array(score), rng.random(len(score)) < 0.4

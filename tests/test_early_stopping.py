@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fits
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import sparse
 
-from mpigd import dataset
 from mpigd.comm import Comm
 from mpigd.errors import UsageError
 from mpigd.history import EarlyStopping
@@ -96,22 +92,11 @@ def fitted(comm: Comm, options: Train, records: list[Any]) -> Fit:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("stored", ["dense", "sparse", "streamed"])
-def test_bits_do_not_depend_on_ranks(
-    comm: Comm,
-    write_data: Callable[..., Path],
-    write_sparse: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    stored: str,
-) -> None:
+def test_bits_do_not_depend_on_ranks(comm: Comm, stored: Callable[..., Train]) -> None:
     rng = np.random.default_rng(0)
     X = rng.integers(-3, 4, (2000, 30)).astype(float)
     y = (X[:, 0] + 5.0 * rng.standard_normal(2000) > 0.0).astype(float)
-    path = write_sparse(sparse.csr_array(X), y=y) if stored == "sparse" else write_data(X=X, y=y)
-    options = Train((path,), loss="logistic", solver="nesterov", tol=0.0, validation_share=0.3, patience=4)
-    if stored == "streamed":
-        monkeypatch.setattr(dataset, "room_for_rows", fits.cramped)
-        options = replace(options, memory="1GiB")
+    options = stored(X, y, loss="logistic", solver="nesterov", tol=0.0, validation_share=0.3, patience=4)
     together, alone = (fitted(each, options, []) for each in (comm, Comm.alone()))
     assert together.reason == "validation"
     assert together.model.fingerprint == alone.model.fingerprint

@@ -19,6 +19,13 @@ pytestmark = pytest.mark.mpi
 COMM = Comm.world()
 
 
+scored = given(
+    score=st.lists(st.sampled_from([0.0, 0.1, 0.5, 2.0, -1.0, 1e300, -1e-300]), min_size=2, max_size=60),
+    seed=st.integers(0, 2**32 - 1),
+    weighted=st.booleans(),
+)
+
+
 def own_rows(comm: Comm, *arrays: np.ndarray) -> list[np.ndarray]:
     """Uneven shares, the last of which may have nothing."""
     ends = [len(arrays[0]) * k * k // comm.size**2 for k in range(comm.size + 1)]
@@ -101,11 +108,7 @@ def test_a_class_that_nobody_has_or_is_taken_for(comm: Comm) -> None:
     assert found["f1"] == pytest.approx(expected)
 
 
-@given(
-    score=st.lists(st.sampled_from([0.0, 0.1, 0.5, 2.0, -1.0, 1e300, -1e-300]), min_size=2, max_size=60),
-    seed=st.integers(0, 2**32 - 1),
-    weighted=st.booleans(),
-)
+@scored
 def test_areas_of_any_scores(score: list[float], seed: int, weighted: bool) -> None:
     rng = np.random.default_rng(seed)
     scores, positive = np.array(score), rng.random(len(score)) < 0.4

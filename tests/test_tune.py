@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fits
 import numpy as np
 import pytest
 from conftest import load_table
-from scipy import sparse
 from sklearn import linear_model
 from sklearn.metrics import f1_score, log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mpigd import dataset
 from mpigd.comm import Comm
 from mpigd.errors import DataError, StoppedError, UsageError
 from mpigd.lockstep import Lockstep
@@ -227,23 +223,12 @@ def test_groups_of_ranks_find_the_same(comm: Comm, shared_path: Path) -> None:
         tuned(comm, path, shared_path / "run", rank_groups=comm.size + 1)
 
 
-@pytest.mark.parametrize("stored", ["dense", "sparse", "streamed"])
-def test_lockstep_changes_nothing(
-    comm: Comm,
-    write_data: Callable[..., Path],
-    write_sparse: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    stored: str,
-) -> None:
+def test_lockstep_changes_nothing(comm: Comm, stored: Callable[..., Train]) -> None:
     """Values, gradients and Hessians of several objectives at once are those of each alone, but for rounding."""
     rng = np.random.default_rng(0)
     X = rng.integers(-3, 4, (900, 5)) * (rng.random((900, 5)) < 0.5)
     y = rng.integers(0, 2, 900).astype(float)
-    path = write_sparse(sparse.csr_array(X.astype(float)), y=y) if stored == "sparse" else write_data(X=X, y=y)
-    options = Train((path,), loss="logistic")
-    if stored == "streamed":
-        monkeypatch.setattr(dataset, "room_for_rows", fits.cramped)
-        options = replace(options, memory="1GiB")
+    options = stored(X.astype(float), y, loss="logistic")
     data = read_data(comm, options)
     lockstep = Lockstep(comm, data)
     joint = lockstep.joint(data)

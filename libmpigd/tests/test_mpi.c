@@ -56,12 +56,7 @@ static void same_everywhere(const char *directory, const char *name, const mpigd
 
 static void fits(const char *directory, const char *name) {
     mpigd_slice *slice = own_rows(name);
-    mpigd_fit_options options;
-    mpigd_fit_defaults(&options);
-    options.loss = (mpigd_loss){data_of(name, "loss"), 0.0, 0.0, number_of(name, "outputs")};
-    options.l2 = 0.01;
-    options.standardize = (int)number_of(name, "standardize");
-    options.intercept = (int)number_of(name, "intercept");
+    mpigd_fit_options options = options_of(name);
     options.solver = find(name, "hessian") ? MPIGD_NEWTON : MPIGD_LBFGS;
     options.tol = 1e-13;
     mpigd_ranks ranks;

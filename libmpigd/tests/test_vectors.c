@@ -47,12 +47,7 @@ static void means(const char *name) {
 
 static void fits(const char *name) {
     mpigd_slice *slice = slice_of(name, 0, find(name, "y")->size);
-    mpigd_fit_options options;
-    mpigd_fit_defaults(&options);
-    options.loss = (mpigd_loss){data_of(name, "loss"), 0.0, 0.0, number_of(name, "outputs")};
-    options.l2 = 0.01;
-    options.standardize = (int)number_of(name, "standardize");
-    options.intercept = (int)number_of(name, "intercept");
+    mpigd_fit_options options = options_of(name);
     mpigd_problem *problem;
     OK(mpigd_problem_new(NULL, slice, &options, &problem, error));
     int64_t p = mpigd_problem_rows(problem), size = p * mpigd_problem_outputs(problem);

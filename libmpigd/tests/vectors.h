@@ -92,6 +92,17 @@ static inline int64_t number_of(const char *of, const char *name) {
     return *found;
 }
 
+/* Options of the fit of a case. */
+static inline mpigd_fit_options options_of(const char *name) {
+    mpigd_fit_options options;
+    mpigd_fit_defaults(&options);
+    options.loss = (mpigd_loss){data_of(name, "loss"), 0.0, 0.0, number_of(name, "outputs")};
+    options.l2 = 0.01;
+    options.standardize = (int)number_of(name, "standardize");
+    options.intercept = (int)number_of(name, "intercept");
+    return options;
+}
+
 /* The next case of a kind after place *at: its name, for free; NULL at the end. */
 static inline char *next_case(const char *kind, int64_t *at) {
     while (*at < vectors_count) {
