@@ -34,6 +34,10 @@ from mpigd_kernels import instructions, prebuilt, vector
 if TYPE_CHECKING:  # a process whose kernels are prebuilt has no use for LLVM
     import llvmlite.binding as llvm
 
+# Where colorama is installed, Numba would have a colour code follow all that a process writes to a terminal, and
+# standard output of a rank is one under Open MPI. Numba reads this when it is imported.
+os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
+
 
 @dataclass(frozen=True)
 class Array:

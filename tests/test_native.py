@@ -21,9 +21,9 @@ print("compiled" if "numba" in sys.modules else "loaded")
 """
 
 
-def fill(cache: Path) -> str:
-    """What a new process does to fill a tile, given a cache directory."""
-    environment = {**os.environ, "MPIGD_CACHE_DIR": str(cache)}
+def fill(cache: Path, **variables: str) -> str:
+    """What a new process does to fill a tile, given a cache directory and variables of its environment."""
+    environment = {**os.environ, "MPIGD_CACHE_DIR": str(cache), **variables}
     done = subprocess.run([sys.executable, "-c", FILL], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -47,6 +47,14 @@ def test_damaged_objects_are_replaced(tmp_path: Path) -> None:
 def test_without_a_writable_cache_every_process_compiles(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert fill(tmp_path / "file" / "cache") == "compiled"
+
+
+def test_compiling_adds_nothing_to_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba colours its errors, those that it catches as well, where colorama is installed: that ends in a code."""
+    lines = ("__version__ = '0.4.6'", "class Fore: ...", "class Style: ...", "def init(): print('coloured')")
+    (tmp_path / "colorama.py").write_text("\n".join([*lines, "reinit = deinit = init"]))
+    monkeypatch.delenv("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", raising=False)  # set by this process for itself
+    assert fill(tmp_path / "cache", PYTHONPATH=str(tmp_path)) == "compiled"
 
 
 @pytest.mark.parametrize(
