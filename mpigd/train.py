@@ -13,7 +13,6 @@ import numpy as np
 
 from mpigd import platforms, tracking
 from mpigd.comm import Comm, Member
-from mpigd.curves import curves
 from mpigd.dataset import Dataset
 from mpigd.errors import DataError, LostError, MpigdError, RanksLostError, StoppedError, complain, same_everywhere
 from mpigd.fitting import Along, Fitting, Progress, arrays_of
@@ -22,7 +21,7 @@ from mpigd.keeper import Keeper
 from mpigd.model import Model
 from mpigd.objective import Objective
 from mpigd.options import Train
-from mpigd.predict import Answered, check_columns, chosen_threshold, load, score
+from mpigd.predict import check_columns, chosen_threshold, load, score
 from mpigd.problem import check_loss, check_solver, make_objective, make_solver, read_split, take_over_split
 from mpigd.rundir import CURVES, TIMES, RunDirectory
 from mpigd.solvers import ON_A_PART, State
@@ -364,8 +363,9 @@ class Training:
             beside: dict[str, dict[str, Any]] = {}
             beside[TIMES] = {**dict(zip(measured, of_ranks.tolist(), strict=True)), **hosts}
             if options.report:
-                on, rows = self.split.most_held_out(comm)
-                beside[CURVES] = {"on": on, **curves(comm, model, Answered.of(comm, model, rows))}
+                from mpigd.shown import shown  # which few runs need, and all would wait for
+
+                beside[CURVES] = shown(comm, model, self.split, options)
             self.keeper.complete(model, self.records, beside)
         return fitted
 

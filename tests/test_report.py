@@ -321,11 +321,13 @@ def test_reports_of_jobs(tmp_path: Path) -> None:
     assert done.status == 0, done.err
     first = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "Residuals, rows to train" in first
-    assert "with 95% intervals" not in first
+    assert "with 95% intervals" in first
+    drawn = (tmp_path / "run" / "curves.json").read_bytes()
     done = mpirun("report", tmp_path / "run", "--data", table, "--output", tmp_path / "other.html", "--json", ranks=3)
     assert done.status == 0, done.err
     assert done.json() == {"output": str(tmp_path / "other.html"), "on": "train", "rows": 506, "ranks": 3}
     assert "with 95% intervals" in (tmp_path / "other.html").read_text(encoding="utf-8")
+    assert (tmp_path / "run" / "curves.json").read_bytes() == drawn
     done = mpirun("report", tmp_path, ranks=2)
     assert (done.status, len(done.complaints())) == (3, 1)
 

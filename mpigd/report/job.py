@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from mpigd.comm import Comm
 from mpigd.curves import curves
 from mpigd.files import check_writable
-from mpigd.inference import infer
 from mpigd.options import Report
-from mpigd.predict import Answered, answered, load
+from mpigd.predict import answered, load
 from mpigd.problem import names_of, options_of, read_split
 from mpigd.rundir import CURVES, REPORT, RunDirectory
-from mpigd.splits import NAMES, check_roles
+from mpigd.shown import shown
+from mpigd.splits import check_roles
 from mpigd.verify import check_target
 
 
@@ -46,11 +45,6 @@ def measured(comm: Comm, options: Report) -> dict[str, Any]:
         return {"on": options.on, **curves(comm, model, answers)}
     split = read_split(comm, train)
     check_target(comm, model, split.data)
-    on, rows = split.most_held_out(comm)
     if options.on:
         check_roles(comm, split, (options.on,))
-        on, rows = options.on, split.part(NAMES.index(options.on))
-    found = curves(comm, model, Answered.of(comm, model, rows))
-    # However the fit was computed: standard errors are to have all digits.
-    exact = replace(train, arithmetic="float64", reduce="exact")
-    return {"on": on, **found, "inference": infer(comm, model, split.train, exact).summary()}
+    return shown(comm, model, split, train, options.on)
