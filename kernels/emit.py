@@ -42,13 +42,24 @@ def wanted(types: Sequence[str], losses: Sequence[str]) -> Iterator[Wanted]:
 
     types : of X.  losses : names.
     """
-    from mpigd_kernels import LOSSES, DenseSlice, SparseSlice, descent, exact, factor, fill_tiles
+    from mpigd_kernels import (
+        LOSSES,
+        DenseSlice,
+        Kernel,
+        SparseSlice,
+        descent,
+        exact,
+        factor,
+        fill_tiles,
+        summary,
+        synthetic,
+    )
 
     double = {"ROW": "float64", "WORK": "float64"}
-    for kernel in (exact.add_rows, exact.merge, exact.to_message, exact.from_message):
-        yield Wanted(kernel, {})
-    for kernel in (factor.factorise, factor.substitute, descent.descend):
-        yield Wanted(kernel, {})
+    for module in (descent, exact, factor, summary, synthetic):  # whose kernels are for one type each
+        for kernel in vars(module).values():
+            if isinstance(kernel, Kernel):
+                yield Wanted(kernel, {})
     for rows in (64, 16):
         for x in types:
             for kernel in (*DenseSlice.KERNELS.values(), fill_tiles):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 KERNELS = "MPIGD_KERNELS"  # jit, aot, or the path of a library
 NAME = "libmpigd_kernels.so.1"  # libmpigd.so.1 will do, too
+WHEEL = "mpigd_kernels_aot"  # a package that has it, from packaging/kernels
 NO_KERNELS = ("emit", "prebuilt")  # modules of this package that no machine code depends on
 
 
@@ -34,11 +35,13 @@ def sources() -> str:
 
 
 def find() -> Path:
-    """The library that `aot` stands for: beside this package, in the environment's lib, or where the loader looks."""
-    beside, prefix = Path(__file__).parent, Path(sys.prefix)
-    for path in (beside / NAME, prefix / "lib" / NAME, prefix / "lib64" / NAME, Path("/usr/local/lib") / NAME):
-        if path.exists():
-            return path
+    """The library that `aot` stands for: of its own wheel, in the environment's lib, or where the loader looks."""
+    wheel = find_spec(WHEEL)
+    packed = list(wheel.submodule_search_locations or ()) if wheel else []
+    prefix = Path(sys.prefix)
+    for folder in (*map(Path, packed), prefix / "lib", prefix / "lib64", Path("/usr/local/lib")):
+        if (folder / NAME).exists():
+            return folder / NAME
     return Path(NAME)
 
 
@@ -81,7 +84,7 @@ def _library(asked: str) -> ctypes.CDLL | None:
         built_from = library.mpigd_kernel_sources
     except (OSError, AttributeError) as error:
         raise UnusableLibraryError(
-            f"{path}: no library of kernels: {error}; build libmpigd with CMake, or use --kernels jit"
+            f"{path}: no library of kernels: {error}; install mpigd[aot], build libmpigd, or use --kernels jit"
         ) from None
     built_from.restype = ctypes.c_char_p
     library.mpigd_kernel.argtypes, library.mpigd_kernel.restype = [ctypes.c_char_p], ctypes.c_void_p

@@ -17,7 +17,7 @@ from mpigd_kernels import prebuilt
 
 from mpigd.columns import Columns, Found, class_numbers, place_rows
 from mpigd.comm import Comm
-from mpigd.errors import DataError
+from mpigd.errors import DataError, UsageError
 from mpigd.fingerprint import Hasher, of_data
 from mpigd.hdf5 import damage_reported, dataset_of, open_file
 from mpigd.ownership import Run, blocks_of, share_out
@@ -333,8 +333,11 @@ def _agreed(
 def prepare(comm: Comm, *loads: Callable[[], object]) -> None:
     """Make kernels ready on all ranks; where they are not cached, one rank of each node compiles them."""
     with comm.agreement(), comm.node_leader_first():
-        for load in loads:
-            load()
+        try:
+            for load in loads:
+                load()
+        except prebuilt.UnusableLibraryError as error:
+            raise UsageError(f"--kernels: {error}") from None
 
 
 def encode(data: Dataset, classes: np.ndarray) -> Dataset:

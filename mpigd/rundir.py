@@ -7,8 +7,9 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -71,7 +72,7 @@ class RunDirectory:
         environment = {
             "mpigd": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "numba", "h5py", "mpi4py")},
+            **versions(("numpy", "numba", "h5py", "mpi4py")),
             "ranks": ranks,
             "host": platform.node(),
             "command": " ".join(["mpigd", *sys.argv[1:]]),
@@ -160,3 +161,12 @@ def elsewhere(path: Path) -> Path:
     import tempfile
 
     return Path(tempfile.gettempdir()) / f"mpigd-{path.absolute().parent.name}-{time.strftime('%H%M%S')}-{path.name}"
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of those that are installed: where kernels are prebuilt, Numba need not be."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -38,7 +38,7 @@ def build(factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "home").exists():
             kernels = (f"-DMPIGD_TYPES={';'.join(TYPES)}", f"-DMPIGD_LOSSES={';'.join(LOSSES)}")
-            options = (*kernels, f"-DMPIGD_TARGETS={_target()}", f"-DPython_EXECUTABLE={sys.executable}")
+            options = (*kernels, f"-DMPIGD_TARGETS={target()}", f"-DPython_EXECUTABLE={sys.executable}")
             configured = subprocess.run(["cmake", "-S", TOP, "-B", folder, *options], capture_output=True, text=True)
             if configured.returncode and "HDF5" in configured.stderr:
                 pytest.skip("libmpigd needs HDF5 for C")
@@ -48,7 +48,7 @@ def build(factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _target() -> str:
+def target() -> str:
     """One that this processor can run."""
     if os.uname().machine == "aarch64":
         return "aarch64"

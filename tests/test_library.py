@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import zipfile
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import h5py
@@ -14,10 +18,11 @@ import mpigd_kernels as kernels
 import numpy as np
 import pytest
 from library import TOP, run
-from mpigd_kernels import prebuilt
+from mpigd_kernels import emit, prebuilt
 from test_docs import blocks_of
 
 from mpigd.model import Model
+from mpigd.rundir import versions
 
 CONSUMER = """
 cmake_minimum_required(VERSION 3.20)
@@ -47,6 +52,13 @@ none = np.zeros((0, 1, 16))
 rows = kernels.DenseSlice(300, 16, np.ones((19, 1, 16)), none, none, kernels.Computing(), tiles=tiles)
 at = kernels.At(kernels.LOSSES["logistic"], np.full((5, 1), 0.1), np.zeros(1))
 print(hashlib.sha256(rows.value_gradient(at).tobytes()).hexdigest(), "llvmlite" in sys.modules)
+"""
+# The program on a machine that has no LLVM.
+BARE = """
+import runpy, sys
+
+sys.modules["numba"] = sys.modules["llvmlite"] = None
+runpy.run_module("mpigd", run_name="__main__", alter_sys=True)
 """
 
 
@@ -135,6 +147,71 @@ def test_the_program_takes_kernels_from_it(installed: Path, tmp_path: Path) -> N
         found.append({key: told[key] for key in ("model_fingerprint", "data_fingerprint", "objective", "passes")})
     assert found[0] == found[1]
     assert not empty.exists()
+
+
+@pytest.fixture(scope="module")
+def wheel(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the wheel of kernels is unpacked, made of objects that the library is made of."""
+    pytest.importorskip("scikit_build_core")
+    top = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(build / "libmpigd/kernels", top / "build/libmpigd/kernels")
+    defined = {"TYPES": ";".join(library.TYPES), "LOSSES": ";".join(library.LOSSES), "TARGETS": library.target()}
+    settings = [f"-Ccmake.define.MPIGD_{key}={value}" for key, value in defined.items()]
+    make = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index")
+    run(*make, f"-Cbuild-dir={top / 'build'}", *settings, "--wheel-dir", top, TOP / "packaging/kernels")
+    [made] = top.glob("mpigd_kernels_aot-*-py3-none-linux_*.whl")
+    with zipfile.ZipFile(made) as archive:
+        archive.extractall(top / "there")
+    files = [path.name for path in (top / "there/mpigd_kernels_aot").iterdir()]
+    assert files == [prebuilt.NAME]
+    return top / "there"
+
+
+def test_without_llvm_all_jobs_run_on_the_wheel_of_kernels(wheel: Path, tmp_path: Path) -> None:
+    told = {}
+    for name, program, variables in (
+        ("compiled", ("-m", "mpigd"), {}),
+        ("taken", ("-c", BARE), {"PYTHONPATH": str(wheel), "MPIGD_KERNELS": "aot", "MPIGD_CACHE_DIR": "/nowhere"}),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+
+        mpigd = partial(run, sys.executable, *program, cwd=folder, **variables)
+        mpigd("generate", "rows.h5", "--rows", "500", "--columns", "4", "--dtype", "float64", "--loss", "logistic")
+        fits = [mpigd("train", "rows.h5", "--loss", "logistic", "--l1", "0.01", "--json", "--run-dir", "run")]
+        fits.append(mpigd("train", "rows.h5", "--loss", "logistic", "--solver", "sgd", "--max-passes", "3", "--json"))
+        fits.append(mpigd("tune", "rows.h5", "--loss", "logistic", "--over", "l2=0.01,0.1", "--folds", "3", "--json"))
+        found = [json.loads(fit) for fit in fits]
+        prints = [fit.get("fit", fit)["model_fingerprint"] for fit in found]  # a search tells of more than its fit
+        columns = json.loads(mpigd("inspect", "rows.h5", "--json"))["columns"]
+        mpigd("predict", "run", "rows.h5", "--output", "said.h5")
+        with h5py.File(folder / "said.h5") as file:
+            said = {key: file[key][:].tobytes() for key in file}
+        told[name] = (prints, columns, said)
+    assert told["compiled"] == told["taken"]
+
+
+def test_what_has_to_be_compiled_and_can_not_be_is_said_once(wheel: Path, tmp_path: Path) -> None:
+    fit = ("train", str(TOP / "data/boston.h5"), "--loss", "huber")
+    variables = {**os.environ, "PYTHONPATH": str(wheel), "MPIGD_KERNELS": "aot"}
+    command = [sys.executable, "-c", BARE, *fit]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=variables)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("mpigd: --kernels: the library has no kernel '")
+    assert "huber" in line
+    assert line.endswith("there is no Numba to compile it")
+
+
+def test_a_run_tells_the_versions_of_what_is_there() -> None:
+    assert set(versions(("numpy", "no-such-package"))) == {"numpy"}
+
+
+def test_every_kernel_is_emitted() -> None:
+    folder = Path(kernels.__file__).parent
+    there = [import_module(f"mpigd_kernels.{path.stem}") for path in folder.glob("*.py") if path.stem[0] != "_"]
+    declared = {some.__name__ for module in there for some in vars(module).values() if isinstance(some, kernels.Kernel)}
+    assert declared <= {each.kernel.__name__ for each in emit.wanted(("float64",), tuple(kernels.LOSSES))}
 
 
 def test_what_can_not_be_had_is_said(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def lowest(requirements: list[str]) -> dict[str, str]:
     return found
 
 
+EXTRA_OF_KERNELS = f"mpigd-kernels-aot=={VERSION}; sys_platform == 'linux'"  # of the same version
 NEEDED = lowest(PROJECT["project"]["dependencies"])
 EXTRAS = {name: lowest(needed) for name, needed in PROJECT["project"]["optional-dependencies"].items()}
 
@@ -124,6 +125,11 @@ def test_what_is_installed_runs_outside_of_the_sources(built: tuple[Path, Path],
 
 def test_the_version_is_the_same_everywhere() -> None:
     assert mpigd.__version__ == VERSION
+    kernels = tomllib.loads((RECIPES / "kernels/pyproject.toml").read_text(encoding="utf-8"))
+    assert kernels["project"]["version"] == VERSION
+    assert EXTRA_OF_KERNELS in PROJECT["project"]["optional-dependencies"]["aot"]
+    needed = lowest([one for one in kernels["build-system"]["requires"] if not one.startswith("scikit-build-core")])
+    assert needed == {name: NEEDED[name] for name in needed}
     places = {
         "apptainer.def": rf"^ +VERSION={re.escape(VERSION)}$",
         f"modulefiles/mpigd/{VERSION}": rf"^set prefix /opt/mpigd/{re.escape(VERSION)}$",
