@@ -49,8 +49,8 @@ ROUNDED = ("predict", "proba", "predict_sparse", "proba_sparse", "predict_named"
 WRITTEN = {
     "cpp": (*PREDICTIONS, *DERIVATIVES, *PROBLEM, *SPARSE, "eta_float32", "eta_copy"),
     "fortran": (*PREDICTIONS, *DERIVATIVES, *PROBLEM, "eta_float32", "eta_copy"),
-    "java": (*PREDICTIONS, *DERIVATIVES, "eta_float32", "eta_direct", "eta_copy"),
-    "r": (*PREDICTIONS, *DERIVATIVES, "predict_named", "eta_copy"),
+    "java": (*PREDICTIONS, *DERIVATIVES, *SPARSE, "eta_float32", "eta_direct", "eta_copy"),
+    "r": (*PREDICTIONS, *DERIVATIVES, *SPARSE, "predict_named", "eta_copy"),
     "javascript": (*PREDICTIONS, "predict_named"),
     "rust": (*PREDICTIONS, *DERIVATIVES, "eta_float32"),
 }

@@ -49,28 +49,46 @@ static jbyteArray bytes_of(JNIEnv *env, const char *text) {
     return array;
 }
 
-/* Rows: a direct buffer, or an array whose elements have to be let go. */
+/* Rows. What is of an array has to be let go. */
 typedef struct {
-    jarray array;
+    mpigd_type type;
+    jarray array; /* NULL for a direct buffer */
     void *numbers;
+    jlongArray starts_array; /* NULL for dense rows */
+    jintArray places_array;
+    jlong *starts;
+    jint *places;
 } rows;
 
-static rows rows_of(JNIEnv *env, jint type, jobject x) {
-    void *address = (*env)->GetDirectBufferAddress(env, x);
-    if (address)
-        return (rows){NULL, address};
-    void *elements = type == MPIGD_FLOAT64 ? (void *)(*env)->GetDoubleArrayElements(env, x, NULL)
-                                           : (void *)(*env)->GetFloatArrayElements(env, x, NULL);
-    return (rows){x, elements};
+static rows rows_of(JNIEnv *env, jint type, jobject x, jlongArray starts, jintArray places) {
+    rows found = {.type = (mpigd_type)type, .starts_array = starts, .places_array = places};
+    found.numbers = (*env)->GetDirectBufferAddress(env, x);
+    if (!found.numbers) {
+        found.array = x;
+        found.numbers = type == MPIGD_FLOAT64 ? (void *)(*env)->GetDoubleArrayElements(env, x, NULL)
+                                              : (void *)(*env)->GetFloatArrayElements(env, x, NULL);
+    }
+    if (starts && found.numbers)
+        found.starts = (*env)->GetLongArrayElements(env, starts, NULL);
+    if (found.starts)
+        found.places = (*env)->GetIntArrayElements(env, places, NULL);
+    return found;
 }
 
-static void leave_rows(JNIEnv *env, jint type, rows x) {
-    if (!x.array || !x.numbers)
+/* Whether all of them are there; where not, an exception is pending. */
+static int are_there(const rows *x) { return x->numbers && (!x->starts_array || x->places); }
+
+static void leave_rows(JNIEnv *env, const rows *x) {
+    if (x->places)
+        (*env)->ReleaseIntArrayElements(env, x->places_array, x->places, JNI_ABORT);
+    if (x->starts)
+        (*env)->ReleaseLongArrayElements(env, x->starts_array, x->starts, JNI_ABORT);
+    if (!x->array || !x->numbers)
         return;
-    if (type == MPIGD_FLOAT64)
-        (*env)->ReleaseDoubleArrayElements(env, x.array, x.numbers, JNI_ABORT);
+    if (x->type == MPIGD_FLOAT64)
+        (*env)->ReleaseDoubleArrayElements(env, x->array, x->numbers, JNI_ABORT);
     else
-        (*env)->ReleaseFloatArrayElements(env, x.array, x.numbers, JNI_ABORT);
+        (*env)->ReleaseFloatArrayElements(env, x->array, x->numbers, JNI_ABORT);
 }
 
 JNIEXPORT jlong JNICALL Java_io_mpigd_Native_readModel(JNIEnv *env, jclass self, jbyteArray path) {
@@ -167,39 +185,52 @@ JNIEXPORT jbyteArray JNICALL Java_io_mpigd_Native_feature(JNIEnv *env, jclass se
 }
 
 JNIEXPORT jdoubleArray JNICALL Java_io_mpigd_Native_ofRows(JNIEnv *env, jclass self, jlong model, jint what, jint type,
-                                                           jobject x, jlong n, jlong width) {
+                                                           jobject x, jlongArray starts, jintArray places, jlong n,
+                                                           jlong width) {
     (void)self;
-    static mpigd_status (*const functions[])(const mpigd_model *, mpigd_type, int64_t, const void *, double *,
-                                             mpigd_error *) = {mpigd_eta, mpigd_predict, mpigd_predict_proba};
+    static mpigd_status (*const dense[])(const mpigd_model *, mpigd_type, int64_t, const void *, double *,
+                                         mpigd_error *) = {mpigd_eta, mpigd_predict, mpigd_predict_proba};
+    static mpigd_status (*const sparse[])(const mpigd_model *, mpigd_type, int64_t, const int64_t *, const int32_t *,
+                                          const void *, double *,
+                                          mpigd_error *) = {mpigd_eta_csr, mpigd_predict_csr, mpigd_predict_proba_csr};
     jdoubleArray found = (*env)->NewDoubleArray(env, (jsize)(n * width));
     if (!found)
         return NULL;
     double *out = doubles(env, found);
     if (!out)
         return NULL;
-    const rows from = rows_of(env, type, x);
+    const rows from = rows_of(env, type, x, starts, places);
     mpigd_error error;
-    if (from.numbers)
-        failed(env, functions[what](MODEL(model), (mpigd_type)type, n, from.numbers, out, &error), &error);
-    leave_rows(env, type, from);
+    if (are_there(&from))
+        failed(env,
+               starts ? sparse[what](MODEL(model), from.type, n, (const int64_t *)from.starts,
+                                     (const int32_t *)from.places, from.numbers, out, &error)
+                      : dense[what](MODEL(model), from.type, n, from.numbers, out, &error),
+               &error);
+    leave_rows(env, &from);
     let_go(env, found, out, 0);
     return found;
 }
 
-JNIEXPORT jlong JNICALL Java_io_mpigd_Native_newSlice(JNIEnv *env, jclass self, jint type, jobject x, jlong n, jlong d,
+JNIEXPORT jlong JNICALL Java_io_mpigd_Native_newSlice(JNIEnv *env, jclass self, jint type, jobject x,
+                                                      jlongArray starts, jintArray places, jlong n, jlong d,
                                                       jdoubleArray y, jdoubleArray weight, jdoubleArray offset) {
     (void)self;
-    const rows from = rows_of(env, type, x);
+    const rows from = rows_of(env, type, x, starts, places);
     double *target = doubles(env, y), *w = doubles(env, weight), *o = doubles(env, offset);
     mpigd_error error;
     mpigd_slice *slice = NULL;
-    if (from.numbers && target && !weight == !w && !offset == !o)
-        failed(env, mpigd_slice_dense((mpigd_type)type, n, d, from.numbers, target, w, o, 0, n, &slice, &error),
+    if (are_there(&from) && target && !weight == !w && !offset == !o)
+        failed(env,
+               starts ? mpigd_slice_csr(from.type, n, d, (const int64_t *)from.starts, (const int32_t *)from.places,
+                                        from.numbers, target, w, o, 0, n, from.starts[n] - from.starts[0], &slice,
+                                        &error)
+                      : mpigd_slice_dense(from.type, n, d, from.numbers, target, w, o, 0, n, &slice, &error),
                &error);
     let_go(env, offset, o, JNI_ABORT);
     let_go(env, weight, w, JNI_ABORT);
     let_go(env, y, target, JNI_ABORT);
-    leave_rows(env, type, from);
+    leave_rows(env, &from);
     return (jlong)(intptr_t)slice;
 }
 

@@ -20,10 +20,13 @@ mpigd_model <- function(loss, coef, intercept, labels = numeric()) {
   model_of(.Call(C_new, loss, as.double(t(coef)), as.double(intercept), as.double(labels)))
 }
 
-# newdata: a matrix, or a data frame, of which the model's columns are taken by their names.
+# newdata: a matrix, dense or sparse, or a data frame, of which the model's columns are taken by their names.
 predict.mpigd_model <- function(object, newdata, type = c("response", "link", "prob"), ...) {
   type <- match.arg(type)
-  x <- rows_of(newdata, object$features)
+  x <- rows_of(if (is.data.frame(newdata)) columns_of(newdata, object$features) else newdata)
+  if (x$columns != length(object$features)) {
+    stop("newdata has ", x$columns, " columns, and the model ", length(object$features))
+  }
   width <- c(response = object$answers, link = object$outputs, prob = object$probabilities)[[type]]
   found <- .Call(C_predict, object$handle, match(type, c("link", "response", "prob")) - 1L, x, width)
   known <- object$levels # of the factor that a fit of this session was for
@@ -53,7 +56,8 @@ mpigd_loss <- function(name, parameter = 0, smoothing = 0) {
   structure(list(name = name, parameter = as.double(parameter), smoothing = as.double(smoothing)), class = "mpigd_loss")
 }
 
-# y: numbers, or a factor, or class numbers from 0 for losses of classes. All rows are in this process.
+# x: a matrix, dense or sparse, or a data frame. y: numbers, or a factor, or class numbers from 0 for losses of classes.
+# All rows are in this process.
 mpigd_fit <- function(x, y, loss = "squared", l2 = 0, solver = c("lbfgs", "newton", "gd"), weights = NULL,
                       offset = NULL, intercept = TRUE, standardize = TRUE, tol = 1e-6, max_passes = 1000,
                       learning_rate = 0) {
@@ -62,11 +66,12 @@ mpigd_fit <- function(x, y, loss = "squared", l2 = 0, solver = c("lbfgs", "newto
   outputs <- if (is.factor(y) && loss$name == "softmax") nlevels(y) else if (loss$name == "softmax") max(y) + 1 else 1
   numbers <- c(loss$parameter, loss$smoothing, outputs, solver, l2, intercept, standardize, tol, max_passes,
                learning_rate)
+  x <- rows_of(x)
   fitted <- .Call(C_fit, slice_of(x, y, weights, offset), loss$name, as.double(numbers))
   model <- model_of(fitted[[1]])
   # Names and levels are those of this object; C, and a file, have x0, x1, … and 0, 1, …
   if (length(model$labels)) model$levels <- levels(y)
-  if (!is.null(colnames(x))) rownames(model$coef) <- model$features <- colnames(x)
+  if (!is.null(x$names)) rownames(model$coef) <- model$features <- x$names
   model$fit <- as.list(stats::setNames(fitted[[2]], c("value", "gradient_norm", "passes", "steps", "converged")))
   model$fit$converged <- model$fit$converged != 0
   model
@@ -90,7 +95,8 @@ mpigd_hessian_product <- function(x, y, loss, coef, intercept, direction, weight
 }
 
 derivative_of <- function(x, y, loss, coef, intercept, weights, offset, direction) {
-  stopifnot(ncol(x) == nrow(coef), ncol(coef) == length(intercept))
+  x <- rows_of(x)
+  stopifnot(x$columns == nrow(coef), ncol(coef) == length(intercept))
   loss <- as_loss(loss)
   .Call(C_derivative, slice_of(x, y, weights, offset), loss$name, c(loss$parameter, loss$smoothing),
         as.double(t(coef)), as.double(intercept), direction)
@@ -99,25 +105,53 @@ derivative_of <- function(x, y, loss, coef, intercept, weights, offset, directio
 as_loss <- function(loss) if (inherits(loss, "mpigd_loss")) loss else mpigd_loss(loss)
 
 slice_of <- function(x, y, weights, offset) {
-  x <- if (is.data.frame(x)) data.matrix(x) else x
   y <- if (is.factor(y)) as.integer(y) - 1 else y
-  fits <- function(numbers) is.null(numbers) || length(numbers) == nrow(x)
-  stopifnot(is.matrix(x), is.numeric(x), length(y) == nrow(x), fits(weights), fits(offset))
+  fits <- function(numbers) is.null(numbers) || length(numbers) == x$n
+  stopifnot(length(y) == x$n, fits(weights), fits(offset))
   double <- function(numbers) if (!is.null(numbers)) as.double(numbers)
-  .Call(C_slice, as.double(t(x)), ncol(x), as.double(y), double(weights), double(offset))
+  .Call(C_slice, x, as.double(y), double(weights), double(offset))
 }
 
-# Rows as C takes them, (columns, n) in R's order.
-rows_of <- function(newdata, features) {
-  if (is.data.frame(newdata)) {
-    missing <- setdiff(features, names(newdata))
-    if (length(missing)) stop("newdata has no column ", paste(missing, collapse = ", "))
-    newdata <- data.matrix(newdata[features])
+columns_of <- function(frame, features) {
+  missing <- setdiff(features, names(frame))
+  if (length(missing)) stop("newdata has no column ", paste(missing, collapse = ", "))
+  frame[features]
+}
+
+# Rows as C takes them: values row by row; of sparse rows (CSR) those that are stored, where each row starts among them,
+# and the columns, from 0, that they are in.
+rows_of <- function(x) {
+  if (inherits(x, c("dgRMatrix", "dgCMatrix"))) return(sparse_rows_of(x))
+  if (is.data.frame(x)) x <- data.matrix(x)
+  if (!is.matrix(x) || !is.numeric(x)) {
+    stop("rows have to be a numeric matrix, a data frame, a dgRMatrix or a dgCMatrix")
   }
-  if (!is.matrix(newdata) || !is.numeric(newdata) || ncol(newdata) != length(features)) {
-    stop("newdata has to be a numeric matrix of ", length(features), " columns, or a data frame")
+  list(n = nrow(x), columns = ncol(x), names = colnames(x), values = as.double(t(x)), starts = NULL, places = NULL)
+}
+
+# Of package Matrix: reads slots alone, for which it need not be loaded.
+sparse_rows_of <- function(x) {
+  by_row <- inherits(x, "dgRMatrix")
+  starts <- x@p
+  places <- if (by_row) x@j else x@i
+  size <- if (by_row) x@Dim else rev(x@Dim) # rows that are stored, and places in each; of a dgCMatrix its columns
+  # C relies on this, and anything may have been assigned to slots.
+  valid <- is.integer(starts) && is.integer(places) && is.integer(size) && is.double(x@x) && length(size) == 2 &&
+    length(starts) == size[1] + 1 && starts[1] == 0 && !is.unsorted(starts) &&
+    all(starts[size[1] + 1] == c(length(places), length(x@x))) && min(places, 0L) == 0 && max(places, -1L) < size[2]
+  if (!isTRUE(valid)) {
+    stop("slots of the sparse matrix do not fit each other: p has to ascend from 0 to the length of x, and ",
+         if (by_row) "j" else "i", " to have a number from 0 to ", size[2] - 1, " for each of x")
   }
-  as.double(t(newdata))
+  found <- list(n = x@Dim[1], columns = x@Dim[2], names = unlist(x@Dimnames[2]), values = x@x, starts = starts,
+                places = places)
+  if (!by_row) {
+    by_rows <- order(places) # stable: columns of a row ascend
+    found$values <- x@x[by_rows]
+    found$starts <- c(0L, cumsum(tabulate(places + 1L, found$n)))
+    found$places <- rep.int(seq_len(found$columns) - 1L, diff(starts))[by_rows]
+  }
+  found
 }
 
 # Called from C: a condition that tryCatch(mpigd_error = ) catches, with the status of mpigd.h.

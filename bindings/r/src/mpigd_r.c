@@ -108,26 +108,57 @@ static SEXP held(SEXP handle) {
     return found;
 }
 
+/* Rows as `rows_of` in R gives them. */
+typedef struct {
+    int64_t n, columns;
+    const double *values;
+    const int64_t *starts; /* NULL for dense rows */
+    const int *places;
+} rows;
+
+static rows rows_of(SEXP x) {
+    SEXP starts = VECTOR_ELT(x, 4), places = VECTOR_ELT(x, 5);
+    rows found = {Rf_asInteger(VECTOR_ELT(x, 0)), Rf_asInteger(VECTOR_ELT(x, 1)), REAL(VECTOR_ELT(x, 3)), NULL, NULL};
+    if (!Rf_isNull(starts)) {
+        int64_t *wide = (int64_t *)R_alloc((size_t)found.n + 1, sizeof *wide); /* until .Call returns */
+        for (int64_t i = 0; i <= found.n; ++i)
+            wide[i] = INTEGER(starts)[i];
+        found.starts = wide;
+        found.places = INTEGER(places);
+    }
+    return found;
+}
+
 /* what: 0 linear predictors, 1 predictions, 2 probabilities; width of them for each row of x. */
 static SEXP predict(SEXP handle, SEXP what, SEXP x, SEXP width) {
-    static mpigd_status (*const functions[])(const mpigd_model *, mpigd_type, int64_t, const void *, double *,
-                                             mpigd_error *) = {mpigd_eta, mpigd_predict, mpigd_predict_proba};
+    static mpigd_status (*const dense[])(const mpigd_model *, mpigd_type, int64_t, const void *, double *,
+                                         mpigd_error *) = {mpigd_eta, mpigd_predict, mpigd_predict_proba};
+    static mpigd_status (*const sparse[])(const mpigd_model *, mpigd_type, int64_t, const int64_t *, const int32_t *,
+                                          const void *, double *,
+                                          mpigd_error *) = {mpigd_eta_csr, mpigd_predict_csr, mpigd_predict_proba_csr};
     const mpigd_model *model = held_by(handle);
-    const int64_t n = XLENGTH(x) / mpigd_model_columns(model);
-    SEXP found = PROTECT(Rf_allocVector(REALSXP, (R_xlen_t)n * (R_xlen_t)Rf_asReal(width)));
+    const rows from = rows_of(x);
+    const int of = Rf_asInteger(what);
+    SEXP found = PROTECT(Rf_allocVector(REALSXP, (R_xlen_t)from.n * (R_xlen_t)Rf_asReal(width)));
+    double *out = REAL(found);
     mpigd_error error;
-    check(functions[Rf_asInteger(what)](model, MPIGD_FLOAT64, n, REAL(x), REAL(found), &error), &error);
+    check(from.starts ? sparse[of](model, MPIGD_FLOAT64, from.n, from.starts, from.places, from.values, out, &error)
+                      : dense[of](model, MPIGD_FLOAT64, from.n, from.values, out, &error),
+          &error);
     UNPROTECT(1);
     return found;
 }
 
-static SEXP new_slice(SEXP x, SEXP columns, SEXP y, SEXP weight, SEXP offset) {
+static SEXP new_slice(SEXP x, SEXP y, SEXP weight, SEXP offset) {
     SEXP handle = PROTECT(new_handle(free_slice));
-    const int64_t rows = XLENGTH(y);
+    const rows from = rows_of(x);
+    const double *w = numbers_or_null(weight), *o = numbers_or_null(offset);
     mpigd_error error;
     mpigd_slice *slice = NULL;
-    check(mpigd_slice_dense(MPIGD_FLOAT64, rows, Rf_asInteger(columns), REAL(x), REAL(y), numbers_or_null(weight),
-                            numbers_or_null(offset), 0, rows, &slice, &error),
+    check(from.starts ? mpigd_slice_csr(MPIGD_FLOAT64, from.n, from.columns, from.starts, from.places, from.values,
+                                        REAL(y), w, o, 0, from.n, from.starts[from.n], &slice, &error)
+                      : mpigd_slice_dense(MPIGD_FLOAT64, from.n, from.columns, from.values, REAL(y), w, o, 0, from.n,
+                                          &slice, &error),
           &error);
     R_SetExternalPtrAddr(handle, slice);
     UNPROTECT(1);
@@ -180,7 +211,7 @@ static SEXP fit(SEXP slice, SEXP name, SEXP numbers) {
 
 static const R_CallMethodDef functions[] = {
     {"read", (DL_FUNC)&read_model, 1},     {"new", (DL_FUNC)&new_model, 4},   {"write", (DL_FUNC)&write_model, 2},
-    {"held", (DL_FUNC)&held, 1},           {"predict", (DL_FUNC)&predict, 4}, {"slice", (DL_FUNC)&new_slice, 5},
+    {"held", (DL_FUNC)&held, 1},           {"predict", (DL_FUNC)&predict, 4}, {"slice", (DL_FUNC)&new_slice, 4},
     {"derivative", (DL_FUNC)&derivative, 6}, {"fit", (DL_FUNC)&fit, 3},       {NULL, NULL, 0},
 };
 

@@ -10,9 +10,9 @@ import java.util.OptionalDouble;
 /**
  * A fitted linear model. It holds memory outside the heap: close it, or use try-with-resources.
  *
- * <p>Arrays are row by row: x has n rows of as many numbers as the model has columns. Direct buffers are read where
- * they are, from their position to their limit, in the byte order of the machine; arrays may be copied. Any number of
- * threads may use a model, as long as none closes it.
+ * <p>Arrays are row by row: x has n rows of as many numbers as the model has columns, or is a {@link Sparse}. Direct
+ * buffers are read where they are, from their position to their limit, in the byte order of the machine; arrays may be
+ * copied. Any number of threads may use a model, as long as none closes it.
  */
 public final class Model implements AutoCloseable {
     private long handle;
@@ -105,6 +105,10 @@ public final class Model implements AutoCloseable {
         return ofRows(Native.ETA, Native.FLOAT32, direct(x), x.remaining(), outputs());
     }
 
+    public double[] eta(Sparse x) {
+        return ofRows(Native.ETA, x, outputs());
+    }
+
     /** Labels of classes, or expected y: (n), or (n, outputs) of a regression with several. */
     public double[] predict(double[] x) {
         return ofRows(Native.PREDICT, Native.FLOAT64, x, x.length, answers());
@@ -120,6 +124,10 @@ public final class Model implements AutoCloseable {
 
     public double[] predict(FloatBuffer x) {
         return ofRows(Native.PREDICT, Native.FLOAT32, direct(x), x.remaining(), answers());
+    }
+
+    public double[] predict(Sparse x) {
+        return ofRows(Native.PREDICT, x, answers());
     }
 
     /** Probabilities (n, classes), in the order of labels. */
@@ -139,6 +147,10 @@ public final class Model implements AutoCloseable {
         return ofRows(Native.PROBA, Native.FLOAT32, direct(x), x.remaining(), Native.probabilities(handle()));
     }
 
+    public double[] predictProba(Sparse x) {
+        return ofRows(Native.PROBA, x, Native.probabilities(handle()));
+    }
+
     @Override
     public void close() {
         Native.freeModel(handle);
@@ -154,8 +166,19 @@ public final class Model implements AutoCloseable {
         if (length % d != 0) {
             throw new IllegalArgumentException("x has to hold whole rows of " + d + " columns");
         }
-        Math.toIntExact(length / d * width); // numbers that an array can hold
-        return Native.ofRows(handle(), what, type, x, length / d, width);
+        return ofRows(what, type, x, null, null, length / d, width);
+    }
+
+    private double[] ofRows(int what, Sparse x, long width) {
+        if (x.columns() != columns()) {
+            throw new IllegalArgumentException("x has " + x.columns() + " columns, and the model " + columns());
+        }
+        return ofRows(what, Native.FLOAT64, x.values, x.starts, x.places, x.rows(), width);
+    }
+
+    private double[] ofRows(int what, int type, Object x, long[] starts, int[] places, int n, long width) {
+        Math.toIntExact(n * width); // numbers that an array can hold
+        return Native.ofRows(handle(), what, type, x, starts, places, n, width);
     }
 
     private static Object direct(DoubleBuffer x) {

@@ -2,7 +2,10 @@ package io.mpigd;
 
 import java.nio.charset.StandardCharsets;
 
-/** The functions of mpigd_jni.c. Text is UTF-8, ended by a zero; x is a double[], a float[] or a direct buffer. */
+/**
+ * The functions of mpigd_jni.c. Text is UTF-8, ended by a zero. Rows are x, a double[], a float[] or a direct buffer;
+ * those of a {@link Sparse} its values with its starts and places, which are null for dense ones.
+ */
 final class Native {
     static {
         System.loadLibrary("mpigd_java");
@@ -52,9 +55,12 @@ final class Native {
     static native byte[] feature(long model, long column);
 
     /** ETA, PREDICT or PROBA of n rows, width numbers each. */
-    static native double[] ofRows(long model, int what, int type, Object x, long n, long width);
+    static native double[] ofRows(
+            long model, int what, int type, Object x, long[] starts, int[] places, long n, long width);
 
-    static native long newSlice(int type, Object x, long n, long d, double[] y, double[] weight, double[] offset);
+    static native long newSlice(
+            int type, Object x, long[] starts, int[] places, long n, long d, double[] y, double[] weight,
+            double[] offset);
 
     static native void freeSlice(long slice);
 

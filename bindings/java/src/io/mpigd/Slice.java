@@ -19,7 +19,7 @@ public final class Slice implements AutoCloseable {
      * @param offset n numbers, or null for zeros
      */
     public Slice(double[] x, double[] y, double[] weight, double[] offset) {
-        this(Native.FLOAT64, x, x.length, y, weight, offset);
+        this(Native.FLOAT64, x, null, null, y.length, columns(x.length, y), y, weight, offset);
     }
 
     public Slice(double[] x, double[] y) {
@@ -27,16 +27,23 @@ public final class Slice implements AutoCloseable {
     }
 
     public Slice(float[] x, double[] y, double[] weight, double[] offset) {
-        this(Native.FLOAT32, x, x.length, y, weight, offset);
+        this(Native.FLOAT32, x, null, null, y.length, columns(x.length, y), y, weight, offset);
     }
 
-    private Slice(int type, Object x, int length, double[] y, double[] weight, double[] offset) {
-        int n = y.length;
-        if (n == 0 || length % n != 0 || differs(weight, n) || differs(offset, n)) {
-            throw new IllegalArgumentException("y, weight and offset need a number for each row of x");
-        }
-        columns = length / n;
-        handle = Native.newSlice(type, x, n, columns, y, weight, offset);
+    public Slice(Sparse x, double[] y, double[] weight, double[] offset) {
+        this(Native.FLOAT64, x.values, x.starts, x.places, x.rows(), x.columns(), y, weight, offset);
+    }
+
+    public Slice(Sparse x, double[] y) {
+        this(x, y, null, null);
+    }
+
+    private Slice(
+            int type, Object x, long[] starts, int[] places, int n, int columns, double[] y, double[] weight,
+            double[] offset) {
+        demand(n > 0 && y.length == n && fits(weight, n) && fits(offset, n));
+        this.columns = columns;
+        handle = Native.newSlice(type, x, starts, places, n, columns, y, weight, offset);
     }
 
     /** Weighted means over rows of the loss and its derivatives at coef (columns, outputs) and intercept (outputs). */
@@ -71,8 +78,20 @@ public final class Slice implements AutoCloseable {
         handle = 0;
     }
 
-    private static boolean differs(double[] numbers, int n) {
-        return numbers != null && numbers.length != n;
+    /** Of dense rows, of which y tells how many there are. */
+    private static int columns(int length, double[] y) {
+        demand(y.length > 0 && length % y.length == 0);
+        return length / y.length;
+    }
+
+    private static boolean fits(double[] numbers, int n) {
+        return numbers == null || numbers.length == n;
+    }
+
+    private static void demand(boolean right) {
+        if (!right) {
+            throw new IllegalArgumentException("y, weight and offset need a number for each row of x");
+        }
     }
 
     private void check(double[] coef, double[] intercept) {
