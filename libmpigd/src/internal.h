@@ -60,6 +60,9 @@ struct mpigd_slice {
     int64_t *starts;  /* begins, (n + 1,) */
 };
 
+/* Whether the begins of n sparse rows, which are numbered from first, are not below zero and ascend. */
+mpigd_status mpigd_check_starts(const int64_t *starts, int64_t n, int64_t first, mpigd_error *error);
+
 /* Sums, and what it takes to add them up over processes; to_message and from_message are kernels. */
 typedef struct {
     void (*to_message)(void);

@@ -221,10 +221,14 @@ static double *widened(const rows_of *rows) {
 
 static mpigd_status sparse_eta(const mpigd_model *model, const rows_of *rows, double *out, mpigd_error *error) {
     int64_t k = model->outputs, n = rows->n;
+    mpigd_status status = mpigd_check_starts(rows->starts, n, 0, error);
+    if (status != MPIGD_OK) {
+        return status;
+    }
+    if (rows->starts[n] > rows->starts[0] && (!rows->columns || !rows->x)) {
+        return mpigd_fail(error, MPIGD_USAGE, "an array is NULL");
+    }
     for (int64_t i = 0; i < n; i++) {
-        if (rows->starts[i + 1] < rows->starts[i]) {
-            return mpigd_fail(error, MPIGD_DATA, "starts of sparse rows do not ascend at row %lld", (long long)i);
-        }
         for (int64_t m = rows->starts[i]; m < rows->starts[i + 1]; m++) {
             if (rows->columns[m] < 0 || rows->columns[m] >= model->d) {
                 return mpigd_fail(error, MPIGD_DATA, "row %lld has a number in column %lld; the model has %lld columns",
@@ -241,7 +245,7 @@ static mpigd_status sparse_eta(const mpigd_model *model, const rows_of *rows, do
     int64_t begin = rows->starts[0], count = rows->starts[n] - begin;
     double *wide = as_it_is ? NULL : widened(rows), *scratch = mpigd_zeros(k * LEAST_ROWS, sizeof *scratch);
     int64_t *starts = mpigd_zeros(n + 1, sizeof *starts);
-    mpigd_status status = scratch && starts && (wide || as_it_is) ? MPIGD_OK : mpigd_no_memory(error);
+    status = scratch && starts && (wide || as_it_is) ? MPIGD_OK : mpigd_no_memory(error);
     if (status == MPIGD_OK) {
         for (int64_t i = 0; i <= n; i++) {
             starts[i] = rows->starts[i] - begin;
@@ -265,8 +269,8 @@ static mpigd_status eta_of(const mpigd_model *model, const rows_of *rows, double
     if (rows->n == 0) {
         return MPIGD_OK;
     }
-    if (!out || (!rows->x && model->d && !rows->starts) || (rows->starts && rows->starts[0] < 0)) {
-        return mpigd_fail(error, MPIGD_USAGE, "an array is NULL, or begins below zero");
+    if (!out || (!rows->x && model->d && !rows->starts)) {
+        return mpigd_fail(error, MPIGD_USAGE, "an array is NULL");
     }
     return rows->starts ? sparse_eta(model, rows, out, error) : dense_eta(model, rows, out, error);
 }

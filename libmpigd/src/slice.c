@@ -190,6 +190,18 @@ mpigd_status mpigd_slice_dense(mpigd_type type, int64_t rows, int64_t columns, c
     return MPIGD_OK;
 }
 
+mpigd_status mpigd_check_starts(const int64_t *starts, int64_t n, int64_t first, mpigd_error *error) {
+    if (starts[0] < 0) {
+        return mpigd_fail(error, MPIGD_DATA, "starts of sparse rows begin below zero");
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (starts[i + 1] < starts[i]) {
+            return mpigd_fail(error, MPIGD_DATA, "starts of sparse rows do not ascend at row %lld", (long long)(first + i));
+        }
+    }
+    return MPIGD_OK;
+}
+
 mpigd_status mpigd_slice_csr(mpigd_type type, int64_t rows, int64_t columns, const int64_t *starts,
                              const int32_t *indices, const void *values, const double *y, const double *weight,
                              const double *offset, int64_t first_row, int64_t total_rows, int64_t total_stored,
@@ -209,20 +221,19 @@ mpigd_status mpigd_slice_csr(mpigd_type type, int64_t rows, int64_t columns, con
     /* There are sparse kernels for two types; widening a number on the way changes no bit of a result. */
     slice->sparse = true;
     slice->type = type == MPIGD_FLOAT32 ? MPIGD_FLOAT32 : MPIGD_FLOAT64;
+    if (rows && (status = mpigd_check_starts(starts, rows, first_row, error)) != MPIGD_OK) {
+        mpigd_slice_free(slice);
+        return status;
+    }
     int64_t begin_at = rows ? starts[0] : 0, count = rows ? starts[rows] - begin_at : 0;
     slice->starts = mpigd_zeros(rows + 1, sizeof *slice->starts);
     slice->columns = mpigd_zeros(count, sizeof *slice->columns);
     slice->x = mpigd_zeros(count, mpigd_type_size(slice->type));
     if (!slice->starts || !slice->columns || !slice->x) {
         mpigd_slice_free(slice);
-        return count < 0 ? mpigd_fail(error, MPIGD_DATA, "starts of sparse rows do not ascend") : mpigd_no_memory(error);
+        return mpigd_no_memory(error);
     }
     for (int64_t i = 0; i < rows && status == MPIGD_OK; i++) {
-        if (starts[i + 1] < starts[i] || starts[i + 1] - begin_at > count) {
-            status = mpigd_fail(error, MPIGD_DATA, "starts of sparse rows do not ascend at row %lld",
-                                (long long)(first_row + i));
-            break;
-        }
         slice->starts[i + 1] = starts[i + 1] - begin_at;
         for (int64_t m = starts[i]; m < starts[i + 1]; m++) {
             double value = mpigd_number(type, values, m);

@@ -55,6 +55,14 @@ static void bad_files(const char *directory) {
     expect(mpigd_predict_csr(model, MPIGD_FLOAT64, 1, starts, &column, x, out, &said), MPIGD_DATA, "column 9");
     column = -1;
     expect(mpigd_predict_csr(model, MPIGD_FLOAT64, 1, starts, &column, x, out, &said), MPIGD_DATA, "column -1");
+    expect(mpigd_predict_csr(model, MPIGD_FLOAT64, 1, starts, NULL, x, out, &said), MPIGD_USAGE, "NULL");
+    int64_t falling[] = {0, 1 << 30, 1}, below[] = {-1, 1, 1};
+    expect(mpigd_predict_csr(model, MPIGD_FLOAT64, 2, falling, &column, x, out, &said), MPIGD_DATA, "ascend at row 1");
+    expect(mpigd_predict_csr(model, MPIGD_FLOAT64, 2, below, &column, x, out, &said), MPIGD_DATA, "below zero");
+    mpigd_slice *slice = (mpigd_slice *)1;
+    expect(mpigd_slice_csr(MPIGD_FLOAT64, 2, 9, falling, &column, x, x, NULL, NULL, 0, 2, 1, &slice, &said), MPIGD_DATA,
+           "ascend at row 1");
+    MUST(!slice);
     mpigd_model_free(model);
 }
 
