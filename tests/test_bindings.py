@@ -52,7 +52,7 @@ WRITTEN = {
     "java": (*PREDICTIONS, *DERIVATIVES, "eta_float32", "eta_direct", "eta_copy"),
     "r": (*PREDICTIONS, *DERIVATIVES, "predict_named", "eta_copy"),
     "javascript": (*PREDICTIONS, "predict_named"),
-    "rust": (*PREDICTIONS, *DERIVATIVES, "eta_float32"),
+    "rust": (*PREDICTIONS, *DERIVATIVES, *SPARSE, "eta_float32", "eta_sparse_float32"),
 }
 
 
