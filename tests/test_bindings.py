@@ -48,11 +48,11 @@ SPARSE = ("eta_sparse", "predict_sparse", "proba_sparse", "gradient_sparse")
 ROUNDED = ("predict", "proba", "predict_sparse", "proba_sparse", "predict_named", "product")
 WRITTEN = {
     "cpp": (*PREDICTIONS, *DERIVATIVES, *PROBLEM, *SPARSE, "eta_float32", "eta_copy"),
-    "fortran": (*PREDICTIONS, *DERIVATIVES, *PROBLEM, "eta_float32", "eta_copy"),
+    "fortran": (*PREDICTIONS, *DERIVATIVES, *PROBLEM, *SPARSE, "eta_float32", "eta_sparse_float32", "eta_copy"),
     "java": (*PREDICTIONS, *DERIVATIVES, *SPARSE, "eta_float32", "eta_direct", "eta_copy"),
     "r": (*PREDICTIONS, *DERIVATIVES, *SPARSE, "predict_named", "eta_copy"),
     "javascript": (*PREDICTIONS, "predict_named"),
-    "rust": (*PREDICTIONS, *DERIVATIVES, "eta_float32"),
+    "rust": (*PREDICTIONS, *DERIVATIVES, *SPARSE, "eta_float32", "eta_sparse_float32"),
 }
 
 
@@ -144,7 +144,10 @@ def expected_of(
     comm = Comm.world()
 
     found = {"predict": model.predict(X)}
-    ways = {"eta": X, "eta_sparse": sparse.csr_matrix(X)} | ({"eta_float32": X.astype(np.float32)} if HOME else {})
+    ways = {"eta": X, "eta_sparse": sparse.csr_matrix(X)}
+    if HOME:
+        single = X.astype(np.float32)
+        ways |= {"eta_float32": single, "eta_sparse_float32": sparse.csr_matrix(single)}
     for name, rows in ways.items():
         found[name] = linear_predictor(comm, model, from_arrays(comm, rows))
     if model.has_probabilities:

@@ -2,7 +2,7 @@
 !>
 !> - Shapes are those of C in reverse, so that nothing is copied or transposed: rows x(d, n), one row of the table being
 !>   one column of x; coef(K, d), intercept(K), eta(K, n), gradient(K, d + 1), the intercepts' last.
-!> - x is of real(real64) or real(real32).
+!> - x is of real(real64) or real(real32), or an mpigd_sparse of these.
 !> - Every procedure that can fail takes `stat` and `errmsg`, as allocate does. Where stat is left out, what fails ends
 !>   the program with the message on the error unit. Messages have 512 characters at the most.
 !> - Models, slices and problems free what they own when they go out of scope. They can't be copied by assignment.
@@ -10,11 +10,12 @@
 module mpigd
   use, intrinsic :: iso_c_binding
   use mpigd_c
-  use, intrinsic :: iso_fortran_env, only: error_unit, int64, real32, real64
+  use, intrinsic :: iso_fortran_env, only: error_unit, int32, int64, real32, real64
   implicit none
   private
-  public :: mpigd_model, mpigd_slice, mpigd_problem, mpigd_loss, mpigd_options, mpigd_result, mpigd_ranks, mpigd_error
-  public :: mpigd_value_gradient, mpigd_hessian_product, mpigd_fit, mpigd_block_rows, mpigd_finish
+  public :: mpigd_model, mpigd_sparse, mpigd_slice, mpigd_problem, mpigd_loss, mpigd_options, mpigd_result
+  public :: mpigd_ranks, mpigd_error
+  public :: mpigd_value_gradient, mpigd_hessian_product, mpigd_fit, mpigd_block_rows, mpigd_block_rows_csr, mpigd_finish
   public :: mpigd_ok, mpigd_internal, mpigd_usage, mpigd_data, mpigd_diverged, mpigd_output, mpigd_memory
   public :: mpigd_mpi_failed
   public :: mpigd_gd, mpigd_lbfgs, mpigd_newton
@@ -35,6 +36,26 @@ module mpigd
     real(real64) :: tol = 1e-6_real64, max_passes = 1000.0_real64, learning_rate = 0.0_real64
   end type
 
+  !> Rows as C takes them, of the shape (d, n). Dense ones are where the caller has them; sparse ones have starts and
+  !> places, from 0, and numbers of their own.
+  type :: c_rows
+    private
+    integer(c_int) :: kind = float64
+    integer(int64) :: shape(2) = 0_int64
+    type(c_ptr) :: dense = c_null_ptr
+    integer(int64), allocatable :: starts(:)
+    integer(int32), allocatable :: places(:)
+    real(real64), allocatable :: doubles(:)
+    real(real32), allocatable :: singles(:)
+  end type
+
+  !> Sparse rows (CSR), copied.
+  type, extends(c_rows) :: mpigd_sparse
+  contains
+    procedure, private :: sparse_real64, sparse_real32
+    generic :: create => sparse_real64, sparse_real32
+  end type
+
   !> A fitted model.
   type :: mpigd_model
     private
@@ -53,10 +74,12 @@ module mpigd
     procedure :: labels => model_labels
     procedure :: loss => model_loss
     procedure :: feature => model_feature
-    procedure, private :: eta_real64, eta_real32, predict_real64, predict_real32, proba_real64, proba_real32
-    generic :: eta => eta_real64, eta_real32
-    generic :: predict => predict_real64, predict_real32
-    generic :: predict_proba => proba_real64, proba_real32
+    procedure, private :: eta_real64, eta_real32, eta_sparse
+    procedure, private :: predict_real64, predict_real32, predict_sparse
+    procedure, private :: proba_real64, proba_real32, proba_sparse
+    generic :: eta => eta_real64, eta_real32, eta_sparse
+    generic :: predict => predict_real64, predict_real32, predict_sparse
+    generic :: predict_proba => proba_real64, proba_real32, proba_sparse
     procedure, private :: model_assign
     generic :: assignment(=) => model_assign
     final :: model_free
@@ -67,8 +90,8 @@ module mpigd
     private
     type(c_ptr) :: handle = c_null_ptr
   contains
-    procedure, private :: create_real64, create_real32
-    generic :: create => create_real64, create_real32
+    procedure, private :: create_real64, create_real32, create_sparse
+    generic :: create => create_real64, create_real32, create_sparse
     procedure :: rows => slice_rows
     procedure :: columns => slice_columns
     procedure, private :: slice_assign
@@ -336,6 +359,71 @@ contains
     name = text_of(c_model_feature(self%handle, int(column - 1, int64)))
   end function
 
+  !---- Sparse rows -----------------------------------------------------------------------------------------------
+
+  !> Counted from 1: row i has values(starts(i)) to values(starts(i + 1) - 1), in the columns of the same places, from 1
+  !> to `columns`. starts(n + 1) ascend, and need not begin at 1.
+  subroutine sparse_real64(self, starts, places, values, columns, stat, errmsg)
+    class(mpigd_sparse), intent(out) :: self
+    integer(int64), intent(in) :: starts(:)
+    integer(int32), intent(in) :: places(:)
+    real(real64), intent(in) :: values(:)
+    integer(int64), intent(in) :: columns
+    integer, intent(out), optional :: stat
+    character(len=*), intent(in out), optional :: errmsg
+
+    call arrange(self, starts, places, size(values, kind=int64), columns, stat, errmsg)
+    self%doubles = values
+  end subroutine
+
+  subroutine sparse_real32(self, starts, places, values, columns, stat, errmsg)
+    class(mpigd_sparse), intent(out) :: self
+    integer(int64), intent(in) :: starts(:)
+    integer(int32), intent(in) :: places(:)
+    real(real32), intent(in) :: values(:)
+    integer(int64), intent(in) :: columns
+    integer, intent(out), optional :: stat
+    character(len=*), intent(in out), optional :: errmsg
+
+    call arrange(self, starts, places, size(values, kind=int64), columns, stat, errmsg)
+    self%singles = values
+    self%kind = float32
+  end subroutine
+
+  !> All but the values. C has no lengths to check: starts and places beyond them are refused here.
+  subroutine arrange(self, starts, places, values, columns, stat, errmsg)
+    class(mpigd_sparse), intent(in out) :: self
+    integer(int64), intent(in) :: starts(:), values, columns
+    integer(int32), intent(in) :: places(:)
+    integer, intent(out), optional :: stat
+    character(len=*), intent(in out), optional :: errmsg
+    integer(int64) :: n
+    logical :: right
+
+    n = size(starts, kind=int64) - 1
+    right = n >= 0 .and. size(places, kind=int64) == values
+    if (right) right = starts(1) >= 1 .and. starts(n + 1) <= values + 1 .and. all(starts(:n) <= starts(2:)) &
+      .and. all(places >= 1 .and. places <= columns)
+    if (.not. right) then
+      call refuse("starts have to ascend, from 1 or more to size(values) + 1 or less, and each value needs a place, " &
+        //"from 1 to columns", stat, errmsg)
+      return
+    end if
+    self%shape = [columns, n]
+    self%starts = starts - 1
+    self%places = places - 1
+    if (present(stat)) stat = mpigd_ok
+  end subroutine
+
+  function address_of_rows(x) result(address)
+    type(c_rows), intent(in), target :: x
+    type(c_ptr) :: address
+
+    address = x%dense
+    if (allocated(x%doubles)) address = c_loc(x%doubles)
+    if (allocated(x%singles)) address = c_loc(x%singles)
+  end function
+
   !---- Prediction ------------------------------------------------------------------------------------------------
 
   !> Linear predictors out(K, n) of x(d, n).
@@ -346,8 +434,8 @@ contains
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%outputs(), stat, errmsg)) &
-      call of_rows(c_eta, self, float64, size(x, 2), c_loc(x), out, stat, errmsg)
+    call of_rows(c_eta, c_eta_csr, self, c_rows(float64, shape(x, int64), c_loc(x)), self%outputs(), &
+      size(out, kind=int64), out, stat, errmsg)
   end subroutine
 
   subroutine eta_real32(self, x, out, stat, errmsg)
@@ -357,8 +445,18 @@ contains
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%outputs(), stat, errmsg)) &
-      call of_rows(c_eta, self, float32, size(x, 2), c_loc(x), out, stat, errmsg)
+    call of_rows(c_eta, c_eta_csr, self, c_rows(float32, shape(x, int64), c_loc(x)), self%outputs(), &
+      size(out, kind=int64), out, stat, errmsg)
+  end subroutine
+
+  subroutine eta_sparse(self, x, out, stat, errmsg)
+    class(mpigd_model), intent(in) :: self
+    type(mpigd_sparse), intent(in) :: x
+    real(real64), intent(out), contiguous :: out(:, :)
+    integer, intent(out), optional :: stat
+    character(len=*), intent(in out), optional :: errmsg
+
+    call of_rows(c_eta, c_eta_csr, self, x%c_rows, self%outputs(), size(out, kind=int64), out, stat, errmsg)
   end subroutine
 
   !> Labels of classes, or expected y, out(n) of x(d, n); of several outputs those of a row one after the other.
@@ -369,8 +467,8 @@ contains
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%answers(), stat, errmsg)) &
-      call of_rows(c_predict, self, float64, size(x, 2), c_loc(x), out, stat, errmsg)
+    call of_rows(c_predict, c_predict_csr, self, c_rows(float64, shape(x, int64), c_loc(x)), self%answers(), &
+      size(out, kind=int64), out, stat, errmsg)
   end subroutine
 
   subroutine predict_real32(self, x, out, stat, errmsg)
@@ -380,8 +478,18 @@ contains
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%answers(), stat, errmsg)) &
-      call of_rows(c_predict, self, float32, size(x, 2), c_loc(x), out, stat, errmsg)
+    call of_rows(c_predict, c_predict_csr, self, c_rows(float32, shape(x, int64), c_loc(x)), self%answers(), &
+      size(out, kind=int64), out, stat, errmsg)
+  end subroutine
+
+  subroutine predict_sparse(self, x, out, stat, errmsg)
+    class(mpigd_model), intent(in) :: self
+    type(mpigd_sparse), intent(in) :: x
+    real(real64), intent(out), contiguous :: out(:)
+    integer, intent(out), optional :: stat
+    character(len=*), intent(in out), optional :: errmsg
+
+    call of_rows(c_predict, c_predict_csr, self, x%c_rows, self%answers(), size(out, kind=int64), out, stat, errmsg)
   end subroutine
 
   !> Probabilities of classes, out(classes, n) of x(d, n), in the order of labels.
@@ -392,8 +500,8 @@ contains
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%probabilities(), stat, errmsg)) &
-      call of_rows(c_predict_proba, self, float64, size(x, 2), c_loc(x), out, stat, errmsg)
+    call of_rows(c_predict_proba, c_predict_proba_csr, self, c_rows(float64, shape(x, int64), c_loc(x)), &
+      self%probabilities(), size(out, kind=int64), out, stat, errmsg)
   end subroutine
 
   subroutine proba_real32(self, x, out, stat, errmsg)
@@ -403,35 +511,44 @@ contains
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
 
-    if (fits(self, shape(x), size(out), self%probabilities(), stat, errmsg)) &
-      call of_rows(c_predict_proba, self, float32, size(x, 2), c_loc(x), out, stat, errmsg)
+    call of_rows(c_predict_proba, c_predict_proba_csr, self, c_rows(float32, shape(x, int64), c_loc(x)), &
+      self%probabilities(), size(out, kind=int64), out, stat, errmsg)
   end subroutine
 
-  logical function fits(self, x, out, width, stat, errmsg)
+  subroutine proba_sparse(self, x, out, stat, errmsg)
     class(mpigd_model), intent(in) :: self
-    integer, intent(in) :: x(2), out
-    integer(int64), intent(in) :: width
+    type(mpigd_sparse), intent(in) :: x
+    real(real64), intent(out), contiguous :: out(:, :)
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
 
-    fits = x(1) == self%columns() .and. out == x(2)*max(width, 1_int64)
-    if (.not. fits) call refuse("x needs the model's columns as its first dimension, and out a place for each number " &
-      //"of each row", stat, errmsg)
-  end function
+    call of_rows(c_predict_proba, c_predict_proba_csr, self, x%c_rows, self%probabilities(), &
+      size(out, kind=int64), out, stat, errmsg)
+  end subroutine
 
-  subroutine of_rows(function, self, kind, n, x, out, stat, errmsg)
-    procedure(c_eta) :: function
+  !> width : numbers of each row.  room : those that out has a place for.
+  subroutine of_rows(dense, sparse, self, x, width, room, out, stat, errmsg)
+    procedure(c_eta) :: dense
+    procedure(c_eta_csr) :: sparse
     class(mpigd_model), intent(in) :: self
-    integer(c_int), intent(in) :: kind
-    integer, intent(in) :: n
-    type(c_ptr), intent(in) :: x
+    type(c_rows), intent(in) :: x
+    integer(int64), intent(in) :: width, room
     real(real64), intent(out) :: out(*)
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
 
-    status = function(self%handle, kind, int(n, int64), x, out, error)
+    if (x%shape(1) /= self%columns() .or. room /= x%shape(2)*max(width, 1_int64)) then
+      call refuse("x needs the model's columns, as its first dimension where it is dense, and out a place for each " &
+        //"number of each row", stat, errmsg)
+      return
+    end if
+    if (allocated(x%starts)) then
+      status = sparse(self%handle, x%kind, x%shape(2), x%starts, x%places, address_of_rows(x), out, error)
+    else
+      status = dense(self%handle, x%kind, x%shape(2), address_of_rows(x), out, error)
+    end if
     call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 
@@ -448,7 +565,8 @@ contains
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
 
-    call create(self, float64, shape(x), c_loc(x), y, weight, offset, first_row, total_rows, stat, errmsg)
+    call create(self, c_rows(float64, shape(x, int64), c_loc(x)), y, weight, offset, first_row, total_rows, &
+      stat=stat, errmsg=errmsg)
   end subroutine
 
   subroutine create_real32(self, x, y, weight, offset, first_row, total_rows, stat, errmsg)
@@ -460,38 +578,58 @@ contains
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
 
-    call create(self, float32, shape(x), c_loc(x), y, weight, offset, first_row, total_rows, stat, errmsg)
+    call create(self, c_rows(float32, shape(x, int64), c_loc(x)), y, weight, offset, first_row, total_rows, &
+      stat=stat, errmsg=errmsg)
   end subroutine
 
-  subroutine create(self, kind, shape, x, y, weight, offset, first_row, total_rows, stat, errmsg)
+  !> total_stored : numbers stored over all processes; without it, those of x.
+  subroutine create_sparse(self, x, y, weight, offset, first_row, total_rows, total_stored, stat, errmsg)
     class(mpigd_slice), intent(in out) :: self
-    integer(c_int), intent(in) :: kind
-    integer, intent(in) :: shape(2)
-    type(c_ptr), intent(in) :: x
+    type(mpigd_sparse), intent(in) :: x
     real(real64), intent(in), contiguous :: y(:)
     real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
-    integer(int64), intent(in), optional :: first_row, total_rows
+    integer(int64), intent(in), optional :: first_row, total_rows, total_stored
+    integer, intent(out), optional :: stat
+    character(len=*), intent(in out), optional :: errmsg
+
+    call create(self, x%c_rows, y, weight, offset, first_row, total_rows, total_stored, stat, errmsg)
+  end subroutine
+
+  subroutine create(self, x, y, weight, offset, first_row, total_rows, total_stored, stat, errmsg)
+    class(mpigd_slice), intent(in out) :: self
+    type(c_rows), intent(in) :: x
+    real(real64), intent(in), contiguous :: y(:)
+    real(real64), intent(in), target, contiguous, optional :: weight(:), offset(:)
+    integer(int64), intent(in), optional :: first_row, total_rows, total_stored
     integer, intent(out), optional :: stat
     character(len=*), intent(in out), optional :: errmsg
     type(mpigd_error) :: error
     integer(c_int) :: status
-    integer(int64) :: first, total
+    integer(int64) :: n, first, total, numbers
     logical :: right
 
-    right = size(y) == shape(2)
-    if (present(weight)) right = right .and. size(weight) == shape(2)
-    if (present(offset)) right = right .and. size(offset) == shape(2)
+    n = x%shape(2)
+    right = size(y, kind=int64) == n
+    if (present(weight)) right = right .and. size(weight, kind=int64) == n
+    if (present(offset)) right = right .and. size(offset, kind=int64) == n
     if (.not. right) then
-      call refuse("y, weight and offset need a number for each row, which is a column of x", stat, errmsg)
+      call refuse("y, weight and offset need a number for each row, which is a column of dense x", stat, errmsg)
       return
     end if
     first = 0
     if (present(first_row)) first = first_row
-    total = shape(2)
+    total = n
     if (present(total_rows)) total = total_rows
     call c_slice_free(self%handle)
-    status = c_slice_dense(kind, int(shape(2), int64), int(shape(1), int64), x, y, address_of(weight), &
-      address_of(offset), first, total, self%handle, error)
+    if (allocated(x%starts)) then
+      numbers = x%starts(n + 1) - x%starts(1)
+      if (present(total_stored)) numbers = total_stored
+      status = c_slice_csr(x%kind, n, x%shape(1), x%starts, x%places, address_of_rows(x), y, &
+        address_of(weight), address_of(offset), first, total, numbers, self%handle, error)
+    else
+      status = c_slice_dense(x%kind, n, x%shape(1), address_of_rows(x), y, address_of(weight), address_of(offset), &
+        first, total, self%handle, error)
+    end if
     call mpigd_finish(status, error, stat, errmsg)
   end subroutine
 

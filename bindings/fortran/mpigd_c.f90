@@ -175,10 +175,57 @@ module mpigd_c
       integer(c_int) :: status
     end function
 
+    function c_eta_csr(model, type, n, starts, places, values, out, error) &
+      bind(c, name="mpigd_eta_csr") result(status)
+      import :: c_double, c_int, c_int32_t, c_int64_t, c_ptr, mpigd_error
+      type(c_ptr), value :: model, values
+      integer(c_int), value :: type
+      integer(c_int64_t), value :: n
+      integer(c_int64_t), intent(in) :: starts(*)
+      integer(c_int32_t), intent(in) :: places(*)
+      real(c_double), intent(out) :: out(*)
+      type(mpigd_error), intent(out) :: error
+      integer(c_int) :: status
+    end function
+
+    function c_predict_csr(model, type, n, starts, places, values, out, error) &
+      bind(c, name="mpigd_predict_csr") result(status)
+      import :: c_double, c_int, c_int32_t, c_int64_t, c_ptr, mpigd_error
+      type(c_ptr), value :: model, values
+      integer(c_int), value :: type
+      integer(c_int64_t), value :: n
+      integer(c_int64_t), intent(in) :: starts(*)
+      integer(c_int32_t), intent(in) :: places(*)
+      real(c_double), intent(out) :: out(*)
+      type(mpigd_error), intent(out) :: error
+      integer(c_int) :: status
+    end function
+
+    function c_predict_proba_csr(model, type, n, starts, places, values, out, error) &
+      bind(c, name="mpigd_predict_proba_csr") result(status)
+      import :: c_double, c_int, c_int32_t, c_int64_t, c_ptr, mpigd_error
+      type(c_ptr), value :: model, values
+      integer(c_int), value :: type
+      integer(c_int64_t), value :: n
+      integer(c_int64_t), intent(in) :: starts(*)
+      integer(c_int32_t), intent(in) :: places(*)
+      real(c_double), intent(out) :: out(*)
+      type(mpigd_error), intent(out) :: error
+      integer(c_int) :: status
+    end function
+
     !> Rows of a canonical block: shares of rows are whole blocks.
     pure function mpigd_block_rows(total_rows) bind(c, name="mpigd_block_rows") result(found)
       import :: c_int64_t
       integer(c_int64_t), value :: total_rows
+      integer(c_int64_t) :: found
+    end function
+
+    !> The same of sparse rows. total_stored : numbers stored over all processes.
+    pure function mpigd_block_rows_csr(total_rows, columns, total_stored) &
+      bind(c, name="mpigd_block_rows_csr") result(found)
+      import :: c_int64_t
+      integer(c_int64_t), value :: total_rows, columns, total_stored
       integer(c_int64_t) :: found
     end function
 
@@ -188,6 +235,20 @@ module mpigd_c
       integer(c_int), value :: type
       integer(c_int64_t), value :: rows, columns, first_row, total_rows
       type(c_ptr), value :: x, weight, offset
+      real(c_double), intent(in) :: y(*)
+      type(c_ptr), intent(out) :: slice
+      type(mpigd_error), intent(out) :: error
+      integer(c_int) :: status
+    end function
+
+    function c_slice_csr(type, rows, columns, starts, places, values, y, weight, offset, first_row, total_rows, &
+      total_stored, slice, error) bind(c, name="mpigd_slice_csr") result(status)
+      import :: c_double, c_int, c_int32_t, c_int64_t, c_ptr, mpigd_error
+      integer(c_int), value :: type
+      integer(c_int64_t), value :: rows, columns, first_row, total_rows, total_stored
+      integer(c_int64_t), intent(in) :: starts(*)
+      integer(c_int32_t), intent(in) :: places(*)
+      type(c_ptr), value :: values, weight, offset
       real(c_double), intent(in) :: y(*)
       type(c_ptr), intent(out) :: slice
       type(mpigd_error), intent(out) :: error

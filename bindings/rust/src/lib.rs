@@ -1,6 +1,7 @@
 //! Models of mpigd: read, predict, write; value and gradient of losses. See mpigd.h for what functions compute.
 //!
-//! Arrays are row by row: x holds rows of as many numbers as the model has columns. What fails is an [`Error`].
+//! Arrays are row by row: x holds rows of as many numbers as the model has columns, or is [`Sparse`]. What fails is an
+//! [`Error`].
 
 use std::ffi::{CStr, CString};
 use std::os::raw::{c_char, c_int};
@@ -25,7 +26,10 @@ mod c {
         pub outputs: i64,
     }
 
-    pub type OfRows = unsafe extern "C" fn(*const Model, c_int, i64, *const c_void, *mut f64, *mut Error) -> c_int;
+    pub type OfDense = unsafe extern "C" fn(*const Model, c_int, i64, *const c_void, *mut f64, *mut Error) -> c_int;
+    pub type OfSparse = unsafe extern "C" fn(
+        *const Model, c_int, i64, *const i64, *const i32, *const c_void, *mut f64, *mut Error,
+    ) -> c_int;
 
     extern "C" {
         pub fn mpigd_model_read(path: *const c_char, model: *mut *mut Model, error: *mut Error) -> c_int;
@@ -47,9 +51,26 @@ mod c {
         pub fn mpigd_predict_proba(
             model: *const Model, kind: c_int, n: i64, x: *const c_void, out: *mut f64, error: *mut Error,
         ) -> c_int;
+        pub fn mpigd_eta_csr(
+            model: *const Model, kind: c_int, n: i64, starts: *const i64, places: *const i32, values: *const c_void,
+            out: *mut f64, error: *mut Error,
+        ) -> c_int;
+        pub fn mpigd_predict_csr(
+            model: *const Model, kind: c_int, n: i64, starts: *const i64, places: *const i32, values: *const c_void,
+            out: *mut f64, error: *mut Error,
+        ) -> c_int;
+        pub fn mpigd_predict_proba_csr(
+            model: *const Model, kind: c_int, n: i64, starts: *const i64, places: *const i32, values: *const c_void,
+            out: *mut f64, error: *mut Error,
+        ) -> c_int;
         pub fn mpigd_slice_dense(
             kind: c_int, rows: i64, columns: i64, x: *const c_void, y: *const f64, weight: *const f64,
             offset: *const f64, first_row: i64, total_rows: i64, slice: *mut *mut Slice, error: *mut Error,
+        ) -> c_int;
+        pub fn mpigd_slice_csr(
+            kind: c_int, rows: i64, columns: i64, starts: *const i64, places: *const i32, values: *const c_void,
+            y: *const f64, weight: *const f64, offset: *const f64, first_row: i64, total_rows: i64,
+            total_stored: i64, slice: *mut *mut Slice, error: *mut Error,
         ) -> c_int;
         pub fn mpigd_slice_free(slice: *mut Slice);
         pub fn mpigd_value_gradient(
@@ -128,6 +149,72 @@ impl Number for u8 {
     const KIND: c_int = 4;
 }
 
+/// Sparse rows (CSR), whose arrays are borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Sparse<'a, T> {
+    starts: &'a [i64],
+    places: &'a [i32],
+    values: &'a [T],
+    columns: usize,
+}
+
+impl<'a, T: Number> Sparse<'a, T> {
+    /// Row i has `values[starts[i]]` … `values[starts[i + 1] - 1]` in the columns of the same places, from 0, below
+    /// `columns`. starts (rows + 1) ascend; they need not begin at 0.
+    pub fn new(
+        starts: &'a [i64], places: &'a [i32], values: &'a [T], columns: usize,
+    ) -> Result<Sparse<'a, T>, Error> {
+        // C has no lengths to check, but does compare places with columns.
+        let within = match (starts.first(), starts.last()) {
+            (Some(&first), Some(&last)) => first >= 0 && last <= values.len() as i64,
+            _ => false,
+        };
+        if !within || starts.windows(2).any(|pair| pair[0] > pair[1]) {
+            return Err(refused("starts have to ascend, from 0 or more to the number of values or less"));
+        }
+        if places.len() != values.len() {
+            return Err(refused("each of values needs a place"));
+        }
+        Ok(Sparse { starts, places, values, columns })
+    }
+
+    fn rows(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    fn stored(&self) -> i64 {
+        self.starts[self.rows()] - self.starts[0]
+    }
+}
+
+/// X: slices, vectors and arrays of numbers are dense rows, and [`Sparse`] is sparse ones.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows<'a, T> {
+    Dense(&'a [T]),
+    Sparse(Sparse<'a, T>),
+}
+
+impl<'a, T> From<&'a [T]> for Rows<'a, T> {
+    fn from(x: &'a [T]) -> Self {
+        Rows::Dense(x)
+    }
+}
+impl<'a, T> From<&'a Vec<T>> for Rows<'a, T> {
+    fn from(x: &'a Vec<T>) -> Self {
+        Rows::Dense(x)
+    }
+}
+impl<'a, T, const N: usize> From<&'a [T; N]> for Rows<'a, T> {
+    fn from(x: &'a [T; N]) -> Self {
+        Rows::Dense(x)
+    }
+}
+impl<'a, T> From<Sparse<'a, T>> for Rows<'a, T> {
+    fn from(x: Sparse<'a, T>) -> Self {
+        Rows::Sparse(x)
+    }
+}
+
 /// A fitted linear model.
 pub struct Model(NonNull<c::Model>);
 
@@ -183,28 +270,39 @@ impl Model {
     }
 
     /// Linear predictors (n, outputs).
-    pub fn eta<T: Number>(&self, x: &[T]) -> Result<Vec<f64>, Error> {
-        self.of_rows(c::mpigd_eta, x, self.outputs())
+    pub fn eta<'a, T: Number + 'a>(&self, x: impl Into<Rows<'a, T>>) -> Result<Vec<f64>, Error> {
+        self.of_rows(c::mpigd_eta, c::mpigd_eta_csr, x.into(), self.outputs())
     }
 
     /// Labels of classes, or expected y: (n), or (n, outputs) of a regression with several.
-    pub fn predict<T: Number>(&self, x: &[T]) -> Result<Vec<f64>, Error> {
-        self.of_rows(c::mpigd_predict, x, unsafe { c::mpigd_model_answers(self.get()) as usize })
+    pub fn predict<'a, T: Number + 'a>(&self, x: impl Into<Rows<'a, T>>) -> Result<Vec<f64>, Error> {
+        let width = unsafe { c::mpigd_model_answers(self.get()) as usize };
+        self.of_rows(c::mpigd_predict, c::mpigd_predict_csr, x.into(), width)
     }
 
     /// Probabilities (n, classes), in the order of labels.
-    pub fn predict_proba<T: Number>(&self, x: &[T]) -> Result<Vec<f64>, Error> {
-        self.of_rows(c::mpigd_predict_proba, x, self.probabilities())
+    pub fn predict_proba<'a, T: Number + 'a>(&self, x: impl Into<Rows<'a, T>>) -> Result<Vec<f64>, Error> {
+        self.of_rows(c::mpigd_predict_proba, c::mpigd_predict_proba_csr, x.into(), self.probabilities())
     }
 
-    fn of_rows<T: Number>(&self, function: c::OfRows, x: &[T], width: usize) -> Result<Vec<f64>, Error> {
-        if x.len() % self.columns() != 0 {
-            return Err(refused("x has to hold whole rows of the model's columns"));
-        }
-        let n = x.len() / self.columns();
+    fn of_rows<T: Number>(
+        &self, dense: c::OfDense, sparse: c::OfSparse, x: Rows<T>, width: usize,
+    ) -> Result<Vec<f64>, Error> {
+        let n = match x {
+            Rows::Dense(x) if x.len().checked_rem(self.columns()) == Some(0) => x.len() / self.columns(),
+            Rows::Dense(_) => return Err(refused("x has to hold whole rows of the model's columns")),
+            Rows::Sparse(x) if x.columns == self.columns() => x.rows(),
+            Rows::Sparse(_) => return Err(refused("x has another number of columns than the model")),
+        };
         let mut found = vec![0.0; n * width];
+        let (model, n, out) = (self.get(), n as i64, found.as_mut_ptr());
         call(|error| unsafe {
-            function(self.get(), T::KIND, n as i64, x.as_ptr().cast(), found.as_mut_ptr(), error)
+            match x {
+                Rows::Dense(x) => dense(model, T::KIND, n, x.as_ptr().cast(), out, error),
+                Rows::Sparse(x) => sparse(
+                    model, T::KIND, n, x.starts.as_ptr(), x.places.as_ptr(), x.values.as_ptr().cast(), out, error,
+                ),
+            }
         })?;
         Ok(found)
     }
@@ -247,22 +345,32 @@ pub struct ValueGradient {
 
 impl Slice {
     /// x: rows, as many as y has numbers. None: ones and zeros.
-    pub fn new<T: Number>(
-        x: &[T], y: &[f64], weight: Option<&[f64]>, offset: Option<&[f64]>,
+    pub fn new<'a, T: Number + 'a>(
+        x: impl Into<Rows<'a, T>>, y: &[f64], weight: Option<&[f64]>, offset: Option<&[f64]>,
     ) -> Result<Slice, Error> {
-        let n = y.len();
+        let (x, n) = (x.into(), y.len());
+        let (whole, columns) = match x {
+            Rows::Dense(x) => (x.len() % n.max(1) == 0, x.len() / n.max(1)),
+            Rows::Sparse(x) => (x.rows() == n, x.columns),
+        };
         let fits = |numbers: Option<&[f64]>| numbers.map_or(true, |numbers| numbers.len() == n);
-        if n == 0 || x.len() % n != 0 || !fits(weight) || !fits(offset) {
+        if n == 0 || !whole || !fits(weight) || !fits(offset) {
             return Err(refused("y, weight and offset need a number for each row of x"));
         }
         let pointer = |numbers: Option<&[f64]>| numbers.map_or(null(), <[f64]>::as_ptr);
-        let columns = x.len() / n;
+        let (y, weight, offset) = (y.as_ptr(), pointer(weight), pointer(offset));
+        let (rows, d) = (n as i64, columns as i64);
         let mut slice = null_mut();
         call(|error| unsafe {
-            c::mpigd_slice_dense(
-                T::KIND, n as i64, columns as i64, x.as_ptr().cast(), y.as_ptr(), pointer(weight), pointer(offset), 0,
-                n as i64, &mut slice, error,
-            )
+            match x {
+                Rows::Dense(x) => c::mpigd_slice_dense(
+                    T::KIND, rows, d, x.as_ptr().cast(), y, weight, offset, 0, rows, &mut slice, error,
+                ),
+                Rows::Sparse(x) => c::mpigd_slice_csr(
+                    T::KIND, rows, d, x.starts.as_ptr(), x.places.as_ptr(), x.values.as_ptr().cast(), y, weight,
+                    offset, 0, rows, x.stored(), &mut slice, error,
+                ),
+            }
         })?;
         Ok(Slice { slice: NonNull::new(slice).expect("a slice that was made"), columns })
     }
