@@ -22,22 +22,25 @@ from mpigd.errors import DataError
 from mpigd.files import written_whole
 from mpigd.fitting import Along, Progress
 from mpigd.history import Held, Mark, Record
+from mpigd.searched import Outcome, Reached, Searched
 from mpigd.solvers import STATES
 
 FORMAT = "mpigd-checkpoint-1"
 USER_BLOCK = 512  # bytes
-CLASSES: dict[str, Any] = {kind.__name__: kind for kind in (*STATES, Along, Factor, Held, Mark, Progress, Record)}
-FOLDER, PATTERN = "checkpoints", "step-*.h5"
+OF_FITS, OF_SEARCHES = (Along, Held, Mark, Progress, Record), (Outcome, Reached, Searched)
+CLASSES: dict[str, Any] = {kind.__name__: kind for kind in (*STATES, Factor, *OF_FITS, *OF_SEARCHES)}
+FIT, SEARCH = "checkpoints", "search"  # folders of a run directory
+PATTERN = "step-*.h5"
 
 
-def names_in(directory: Path) -> list[Path]:
+def names_in(directory: Path, folder: str = FIT) -> list[Path]:
     """Checkpoints of a run directory, the newest last."""
-    return sorted((directory / FOLDER).glob(PATTERN))
+    return sorted((directory / folder).glob(PATTERN))
 
 
-def path_of(directory: Path, step: int) -> Path:
+def path_of(directory: Path, step: int, folder: str = FIT) -> Path:
     """Where the checkpoint after so many steps is."""
-    return directory / FOLDER / f"step-{step:012d}.h5"
+    return directory / folder / f"step-{step:012d}.h5"
 
 
 def write(path: Path, **values: Any) -> None:
@@ -67,10 +70,10 @@ def read(path: Path) -> dict[str, Any]:
         return {name: _get(file, name) for name in (*file, *file.attrs) if name != "format"}
 
 
-def newest(directory: Path) -> tuple[Path, dict[str, Any], list[str]] | None:
+def newest(directory: Path, folder: str = FIT) -> tuple[Path, dict[str, Any], list[str]] | None:
     """The newest checkpoint of a run directory that is whole, what it holds, and why newer ones were passed over."""
     problems: list[str] = []
-    for path in reversed(names_in(directory)):
+    for path in reversed(names_in(directory, folder)):
         try:
             return path, read(path), problems
         except DataError as error:
@@ -80,9 +83,10 @@ def newest(directory: Path) -> tuple[Path, dict[str, Any], list[str]] | None:
     return None
 
 
-def thin_out(directory: Path, keep: int) -> None:
+def thin_out(directory: Path, keep: int, folder: str = FIT) -> None:
     """Delete all but the newest checkpoints."""
-    for path in names_in(directory)[:-keep] if keep else names_in(directory):
+    there = names_in(directory, folder)
+    for path in there[:-keep] if keep else there:
         path.unlink(missing_ok=True)
 
 

@@ -67,12 +67,17 @@ class Progress:
         return bool(self.reason) and self.index + 1 >= len(self.strengths)
 
     @property
+    def step(self) -> int:
+        """Steps so far, those of the fits before it counted."""
+        return self.steps + self.state.step
+
+    @property
     def overall(self) -> State:
         """The state, with the steps and passes of the fits before it counted."""
         state = self.state
         return replace(
             state,
-            step=self.steps + state.step,
+            step=self.step,
             passes=self.passes + state.passes,
             setup_passes=self.setup_passes,
         )

@@ -233,12 +233,9 @@ class Training:
 
     def _check_left(self) -> None:
         """Raise LostError on all ranks where they are not to go on."""
-        options, size = self.options, self.comm.size
-        if options.on_failure == "continue" and size >= options.min_ranks:
-            return
-        asked = f"--min-ranks {options.min_ranks}" if options.on_failure == "continue" else "--on-failure stop"
-        message = f"{', '.join(map(str, self.lost))} died, and {size} rank(s) are left ({asked})"
-        raise same_everywhere(LostError(self._with_checkpoint(message)))
+        if asked := asked_to_stop(self.options, self.comm.size):
+            message = f"{', '.join(map(str, self.lost))} died, and {self.comm.size} rank(s) are left ({asked})"
+            raise same_everywhere(LostError(self._with_checkpoint(message)))
 
     def _stop(self) -> None:
         """Stop as ranks have asked for in the last sum."""
@@ -247,13 +244,7 @@ class Training:
         raise same_everywhere(StoppedError(self._with_checkpoint(message)))
 
     def _with_checkpoint(self, message: str) -> str:
-        """Write a checkpoint, if anything is to be kept; a message that says where to go on, on rank 0."""
-        with self.comm.agreement():
-            if self.keeper and self.comm.rank == 0:
-                path = self.keeper.save(self)
-                where = f"go on with --resume --run-dir {self.keeper.path} ({path.name})" if path else "no checkpoint"
-                message = f"{message}; {where}"
-        return message
+        return self.keeper.saved(self, message) if self.keeper else message
 
     def prepare(self, data: Dataset) -> None:
         """The objective and the solver. A collective."""
@@ -277,16 +268,7 @@ class Training:
         return None if self.options.patience is None else self.split.part(VALIDATION).weighted_rows(self.comm)
 
     def _check_data(self, data: Dataset) -> None:
-        """Raise DataError where rows are not those that the fit began with. A collective."""
-        found, begun = data.fingerprint(self.comm), self.fingerprint
-        if begun and found != begun:
-            raise same_everywhere(
-                DataError(
-                    f"{data.header.label}: its rows are not those that the fit began with (fingerprint {found}, then "
-                    f"{begun}): the file, or how its rows are divided, has changed; begin anew without --resume"
-                )
-            )
-        self.fingerprint = found
+        self.fingerprint = fingerprint_of(self.comm, data, self.fingerprint)
 
     def arrive(self, at: Progress) -> None:
         """The fit has come this far. Not a collective."""
@@ -373,6 +355,26 @@ class Training:
 def stopping_of(options: Train, objective: Objective) -> Stopping:
     """When the options have a fit of an objective end. A collective, the first time."""
     return Stopping(options.tol, options.tol_objective, options.max_passes, objective.null.rounding)
+
+
+def asked_to_stop(options: Train, left: int) -> str:
+    """The option by which so many ranks that are left after deaths are not to go on; empty where they are."""
+    if options.on_failure == "stop":
+        return "--on-failure stop"
+    return f"--min-ranks {options.min_ranks}" if left < options.min_ranks else ""
+
+
+def fingerprint_of(comm: Comm, data: Dataset, begun: str) -> str:
+    """Of the rows; DataError where they are not those that a fit or a search began with, if any. A collective."""
+    found = data.fingerprint(comm)
+    if begun and found != begun:
+        raise same_everywhere(
+            DataError(
+                f"{data.header.label}: its rows are not those that the fit began with (fingerprint {found}, then "
+                f"{begun}): the file, or how its rows are divided, has changed; begin anew without --resume"
+            )
+        )
+    return found
 
 
 def model_at(objective: Objective, data: Dataset, options: Train, state: State, along: Sequence[Along] = ()) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,28 +14,42 @@ from typing import Any
 import numpy as np
 from mpigd_kernels.factor import factor
 
+from mpigd import checkpoint
 from mpigd.comm import Comm
 from mpigd.dataset import Dataset
-from mpigd.errors import DataError, DivergenceError, StoppedError, UsageError, same_everywhere
+from mpigd.errors import (
+    DataError,
+    DivergenceError,
+    LostError,
+    MpigdError,
+    RanksLostError,
+    StoppedError,
+    UsageError,
+    same_everywhere,
+)
 from mpigd.files import reported, written_whole
 from mpigd.fitting import Fitting, Progress
 from mpigd.folds import Folds, folds_of
+from mpigd.history import Record
+from mpigd.keeper import Keeper
 from mpigd.lockstep import Lockstep
 from mpigd.objective import Objective
 from mpigd.options import Train, Tune
 from mpigd.options.tune import Value
 from mpigd.predict import score
 from mpigd.problem import check_loss, check_solver, make_objective, make_solver, penalty_of, read_split
-from mpigd.rundir import TUNING, RunDirectory
+from mpigd.rundir import DONE, TUNING, RunDirectory
 from mpigd.search import ETA, PENALTIES, Trial, best_of, candidates_of, chosen_of, rank, rungs_of, those_that_go_on
+from mpigd.searched import Outcome, Reached, Searched
 from mpigd.solvers import ON_A_PART, LimitedMemoryBFGS, State
 from mpigd.solvers.base import Solver
 from mpigd.splits import TRAIN, Split
-from mpigd.train import Fit, model_at, stopping_of
+from mpigd.train import Fit, asked_to_stop, fingerprint_of, model_at, stopping_of
 from mpigd.train import run as train
-from mpigd.watch import why
+from mpigd.watch import Watch, why
 
 ALL = -1  # instead of the number of a fold: all rows to train
+OFFER = 0.1  # seconds between looks whether it is time for a checkpoint
 # Bytes that Hessians of candidates may take while their fits on all rows go before those on folds.
 HESSIANS = 1 << 28
 # What an objective depends on beside its rows and its penalty.
@@ -91,6 +106,8 @@ class Tuned:
 def run(comm: Comm, options: Tune, observers: Sequence[Any] = ()) -> Tuned:
     """Read, try all candidates on all folds, fit with the one that is chosen, write the run directory."""
     begin = time.perf_counter()
+    if comm.damaged and (asked := asked_to_stop(options, comm.size)):
+        raise same_everywhere(LostError(f"{comm.size} rank(s) are left ({asked}); the search goes on with --resume"))
     candidates: list[dict[str, Value]] = []
     with comm.agreement():
         if options.rank_groups > comm.size:
@@ -101,32 +118,60 @@ def run(comm: Comm, options: Tune, observers: Sequence[Any] = ()) -> Tuned:
                 check_loss(candidate)
                 check_solver(candidate)
     path = comm.share(options.run_dir or RunDirectory.usual("tune"))
-    with comm.agreement():
-        if comm.rank == 0:
-            RunDirectory(path).check()
+    keeper = Keeper(comm, options, path, checkpoint.SEARCH)
+    keeper.look()
     candidates = comm.share(candidates)
-    split = None
-    if options.rank_groups == 1:
-        split = read_split(comm, options)
-        trials = _Search(comm, options, split, observers).trials(candidates)
-    else:
-        trials = _in_groups(comm, options, candidates, observers)
-    best = best_of(trials, options.score)
-    if best is None:
-        raise same_everywhere(DataError(f"no candidate came to an end: {trials[0].note or 'scores are no numbers'}"))
+    try:
+        split, trials = _tried(comm, options, candidates, observers, keeper)
+        best = best_of(trials, options.score)
+        if best is None:
+            raise same_everywhere(
+                DataError(f"no candidate came to an end: {trials[0].note or 'scores are no numbers'}")
+            )
+    except MpigdError as error:
+        keeper.end_badly(error)
+        raise
+    except RanksLostError:
+        keeper.leave()
+        raise
     chosen = chosen_of(trials, best, options.score, options.rule)
     seconds = time.perf_counter() - begin
     folds = len(trials[best].scores)
     tuned = Tuned(tuple(trials), best, chosen, options.score, options.rule, folds, seconds, str(path))
+    keeper.release(None if options.refit else DONE)
     if options.refit:
         final = replace(options.with_values(trials[chosen].values), run_dir=path)
+        if options.resume != "no":  # the search, which has ended, or the fit
+            final = replace(final, resume="auto")
+        if options.time_limit not in (None, "none"):
+            final = replace(final, time_limit=f"{max(keeper.seconds_left, 1.0):.3f}")
         tuned = replace(tuned, fit=train(comm, final, observers, split))
     _write(comm, tuned, path)
     return tuned
 
 
+def _tried(
+    comm: Comm, options: Tune, candidates: list[dict[str, Value]], observers: Sequence[Any], keeper: Keeper
+) -> tuple[Split | None, list[Trial]]:
+    """The rows, where all ranks share them, and trials of all candidates. A collective."""
+    if options.rank_groups > 1:
+        keeper.create(())
+        return None, _in_groups(comm, options, candidates, observers, keeper)
+    search = _Search(comm, options, observers, keeper)
+    with Watch(comm, keeper.path, options.stall_timeout, keeper.goes_on, lambda: keeper.save_now(search)) as watch:
+        watch.deadline = keeper.deadline
+        split = read_split(comm, options)
+        search.begin(split)
+        trials = search.trials(candidates)
+        search.end()
+    with comm.agreement():
+        if comm.rank == 0:
+            keeper.save(search)  # the fit that comes may have to go on in another job
+    return split, trials
+
+
 def _write(comm: Comm, tuned: Tuned, path: Path) -> None:
-    """Write tuning.json. A collective."""
+    """Write tuning.json, with which checkpoints of the search are of no more use. A collective."""
     with comm.agreement():
         if comm.rank == 0:
             found = {key: value for key, value in tuned.summary().items() if key != "fit"}
@@ -134,9 +179,14 @@ def _write(comm: Comm, tuned: Tuned, path: Path) -> None:
                 path.mkdir(parents=True, exist_ok=True)
                 with written_whole(path / TUNING) as temporary:
                     temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                checkpoint.thin_out(path, 0, checkpoint.SEARCH)
+                with suppress(OSError):
+                    (path / checkpoint.SEARCH).rmdir()
 
 
-def _in_groups(comm: Comm, options: Tune, candidates: list[dict[str, Value]], observers: Sequence[Any]) -> list[Trial]:
+def _in_groups(
+    comm: Comm, options: Tune, candidates: list[dict[str, Value]], observers: Sequence[Any], keeper: Keeper
+) -> list[Trial]:
     """Trials of all candidates, of which each group of ranks makes some. A collective."""
     groups = min(options.rank_groups, len(candidates))
     ends = [len(candidates) * k // groups for k in range(groups + 1)]
@@ -144,37 +194,58 @@ def _in_groups(comm: Comm, options: Tune, candidates: list[dict[str, Value]], ob
         if options.search == "halving":
             raise UsageError("--rank-groups: --search halving compares all candidates, and groups try a part of them")
     with comm.agreement(), comm.divided(groups) as (some, k):
-        split = read_split(some, options)
-        mine = _Search(some, options, split, observers if k == 0 else ()).trials(candidates[ends[k] : ends[k + 1]])
+        some.enrol()
+        search = _Search(some, options, observers if k == 0 else ())
+        with Watch(some, keeper.path, options.stall_timeout, keeper.goes_on, lambda: None) as watch:
+            watch.deadline = keeper.deadline
+            search.begin(read_split(some, options))
+            mine = search.trials(candidates[ends[k] : ends[k + 1]])
+            search.end()
         first = some.rank == 0
     every = dict(comm.gather((k, mine) if first else (ALL, [])))
     return [trial for k in range(groups) for trial in every[k]]
 
 
-@dataclass
-class Underway:
-    """A fit, and how far it has come; None before it begins."""
-
-    fitting: Fitting
-    at: Progress | None = None
-
-
 class _Search:
-    """Fits of candidates on folds, in lockstep."""
+    """Fits of candidates on folds, in lockstep. A keeper may keep it, and it goes on from what that has kept.
 
-    def __init__(self, comm: Comm, options: Tune, split: Split, observers: Sequence[Any]) -> None:
-        self._comm, self._options, self._observers = comm, options, observers
-        rows = split.part(TRAIN)
-        self._folds: Folds = folds_of(comm, rows, options)
+    Names of fits are the place of the candidate and the fold, as in "3 0"; of outcomes as well, or with the rung.
+    """
+
+    def __init__(self, comm: Comm, options: Tune, observers: Sequence[Any], keeper: Keeper | None = None) -> None:
+        self._comm, self._options, self._observers, self._keeper = comm, options, observers, keeper
+        self._objectives: dict[tuple[Any, ...], tuple[Objective, State]] = {}
+        self._solvers: dict[Train, tuple[Solver, str]] = {}
+        self._done, self._total = 0, 1
+        self.records: list[Record] = []
+        self.fingerprint = ""
+        self._count, self._offered = 0, 0.0
+        self._fits: dict[str, Progress] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        if keeper and keeper.resumed:
+            found: Searched = keeper.resumed.at
+            self.fingerprint, self._count = keeper.resumed.fingerprint, found.count
+            self._fits, self._outcomes = dict(found.fits), {outcome.fit: outcome for outcome in found.outcomes}
+
+    @property
+    def at(self) -> Searched | None:
+        """How far it has come; None before the first move. Any thread may ask."""
+        fits = tuple(Reached(*one) for one in tuple(self._fits.items()))
+        return Searched(self._count, fits, tuple(self._outcomes.values())) if self._count else None
+
+    def begin(self, split: Split) -> None:
+        """With these rows. A collective."""
+        comm, rows = self._comm, split.part(TRAIN)
+        if self._keeper:
+            self.fingerprint = fingerprint_of(comm, split.train, self.fingerprint)
+            self._keeper.create(())
+        self._folds: Folds = folds_of(comm, rows, self._options)
         self._lockstep = Lockstep(comm, split.data)
         joint, numbers = self._lockstep.joint, range(self._folds.count)
         self._train: dict[int, Dataset] = {ALL: joint(split.train)}
         self._train |= {k: joint(split.train.weighted(self._folds.train(k))) for k in numbers}
         # Balanced classes are for training: rows held out weigh what they weigh.
         self._held_out = {k: joint(rows.weighted(self._folds.held_out(k))) for k in numbers}
-        self._objectives: dict[tuple[Any, ...], tuple[Objective, State]] = {}
-        self._solvers: dict[Train, tuple[Solver, str]] = {}
-        self._done, self._total = 0, 1
 
     def trials(self, candidates: list[dict[str, Value]]) -> list[Trial]:
         """What comes of candidates. A collective."""
@@ -250,37 +321,42 @@ class _Search:
         p = self._objective(ALL, fits[0])[0].shape[0]
         alone = name in BY_HESSIAN and not self._reads_anew
         size = max(HESSIANS // (8 * p * p), 1) if name in ("newton", "lbfgs", "prox-newton") else len(fits)
-        trials: list[Trial] = []
+        folds = range(self._folds.count)
         start: np.ndarray | None = None
+        found: list[Outcome] = []
         for first in range(0, len(fits), size):
-            some = fits[first : first + size]
-            begun: list[State] = []
-            if alone:
-                for chosen in some:
-                    begun += self._lockstep.run([partial(self._on_all_rows, chosen, start)])
-                    start = begun[-1].theta
-            else:
-                begun = self._lockstep.run([partial(self._on_all_rows, chosen, start) for chosen in some])
-            work = [
-                partial(self._on_fold, k, chosen, state)
-                for chosen, state in zip(some, begun, strict=True)
-                for k in range(self._folds.count)
-            ]
-            trials += self._gathered(candidates[first : first + size], self._lockstep.run(work))
-        return trials
+            some = range(first, min(first + size, len(fits)))
+            known = all(_name(c, k) in self._outcomes for c in some for k in folds)
+            if not known:
+                begun: list[State] = []
+                if alone:
+                    for c in some:
+                        begun += self._lockstep.run([partial(self._on_all_rows, c, fits[c], start)])
+                        start = begun[-1].theta
+                else:
+                    begun = self._lockstep.run([partial(self._on_all_rows, c, fits[c], start) for c in some])
+                whole = dict(zip(some, begun, strict=True))
+                self._lockstep.run([partial(self._on_fold, c, k, fits[c], whole[c]) for c in some for k in folds])
+            found += [self._outcomes[_name(c, k)] for c in some for k in folds]
+            last = self._fits.get(_name(some[-1], ALL))
+            if alone and last is not None:
+                start = last.state.theta
+            if not known and last is not None:
+                self._fits = {_name(some[-1], ALL): last}  # what is needed no more takes much room
+        return self._gathered(candidates, found)
 
     @property
     def _reads_anew(self) -> bool:
         """Whether rows are read from files for every pass, which is then what counts."""
         return self._options.memory is not None
 
-    def _on_all_rows(self, chosen: Train, start: np.ndarray | None) -> State:
+    def _on_all_rows(self, c: int, chosen: Train, start: np.ndarray | None) -> State:
         """Where the fit of a candidate to all rows ends."""
         fitting = self._fitting(ALL, replace(chosen, tol=max(chosen.tol, START)), start=start)
-        return self._moved(fitting, fitting.begin()).state
+        return self._moved(_name(c, ALL), fitting).state
 
-    def _on_fold(self, k: int, chosen: Train, whole: State) -> tuple[float, float, str]:
-        """The score of a fold, the passes of its fit, and what went wrong. whole : the state of that to all rows."""
+    def _on_fold(self, c: int, k: int, chosen: Train, whole: State) -> Outcome:
+        """What comes of a candidate on a fold. whole : the state of its fit to all rows."""
         objective, other = self._objective(k, chosen)[0], self._objective(ALL, chosen)[0]
         start = objective.scaling.from_coefficients(*other.coefficients(whole.theta), chosen.intercept)
         solver: Any = None
@@ -289,45 +365,71 @@ class _Search:
             solver = LimitedMemoryBFGS(metric=factor(hessian))
         elif objective.penalty.is_smooth and metric is not None:
             solver = LimitedMemoryBFGS(metric=metric)
-        return self._reached(k, chosen, Underway(self._fitting(k, chosen, solver, start)))
+        return self._reached(c, k, chosen, self._fitting(k, chosen, solver, start))
 
-    def _reached(self, k: int, chosen: Train, fit: Underway, passes: float = np.inf) -> tuple[float, float, str]:
-        """The score of a fit to a fold that goes on for so many passes, its passes in all, and what went wrong."""
-        try:
-            fit.at = self._moved(fit.fitting, fit.at or fit.fitting.begin(), passes)
-        except DivergenceError as error:
-            return np.nan, 0.0, f"fold {k}: {error}"
-        finally:
-            self._tell()
-        return self._score(k, fit.fitting, fit.at, chosen), fit.at.overall.passes, ""
+    def _reached(
+        self, c: int, k: int, chosen: Train, fitting: Fitting, passes: float = np.inf, rung: int | None = None
+    ) -> Outcome:
+        """What comes of a fit to a fold that goes on for so many passes."""
+        fit = _name(c, k)
+        name = fit if rung is None else f"{fit} {rung}"
+        if name not in self._outcomes:
+            try:
+                at = self._moved(fit, fitting, passes)
+            except DivergenceError as error:
+                self._outcomes[name] = Outcome(name, np.nan, 0.0, f"fold {k}: {error}")
+            else:
+                self._outcomes[name] = Outcome(name, self._score(k, fitting, at, chosen), at.overall.passes, "")
+            if rung is None:
+                self._fits.pop(fit, None)
+        self._tell()
+        return self._outcomes[name]
 
-    def _moved(self, fitting: Fitting, at: Progress, passes: float = np.inf) -> Progress:
-        """As far as it comes with so many passes."""
+    def _moved(self, fit: str, fitting: Fitting, passes: float = np.inf) -> Progress:
+        """As far as it comes with so many passes, from where it is."""
+        at = self._fits.get(fit) or fitting.begin()
         while not at.ended and at.overall.passes < passes:
             if self._comm.heard:
-                message = f"stopped amid a search, of which nothing is kept: {why(self._comm.heard)}"
-                raise same_everywhere(StoppedError(message))
+                self._stop()
             at = fitting.move(at)
+            self._fits[fit] = at
+            self._count += 1
+            if self._keeper and (now := time.monotonic()) > self._offered + OFFER:
+                self._keeper.offer(self)
+                self._offered = now
         return at
+
+    def end(self) -> None:
+        """Stop where ranks have asked for it since the last sum. A collective."""
+        self._comm.heard = int(self._comm.sum(np.array([self._comm.asks]))[0])
+        if self._comm.heard:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Stop as ranks have asked for in the last sum. A collective."""
+        message = f"stopped amid a search: {why(self._comm.heard)}"
+        kept = self._keeper.saved(self, message) if self._keeper else f"{message}; nothing is kept of one in groups"
+        raise same_everywhere(StoppedError(kept))
 
     def _all_at_once(self, candidates: list[dict[str, Value]], fits: list[Train]) -> list[Trial]:
         """Fits of all candidates to all folds, each by itself from the null model."""
 
-        def one(k: int, chosen: Train) -> tuple[float, float, str]:
-            return self._reached(k, chosen, Underway(self._fitting(k, chosen)))
+        def one(c: int, k: int, chosen: Train) -> Outcome:
+            return self._reached(c, k, chosen, self._fitting(k, chosen))
 
-        found = self._lockstep.run([partial(one, k, chosen) for chosen in fits for k in range(self._folds.count)])
-        return self._gathered(candidates, found)
+        folds = range(self._folds.count)
+        work = [partial(one, c, k, chosen) for c, chosen in enumerate(fits) for k in folds]
+        return self._gathered(candidates, self._lockstep.run(work))
 
     def _halving(self, candidates: list[dict[str, Value]], fits: list[Train]) -> list[Trial]:
         """All candidates with few passes; of those that are left ever fewer with ever more."""
         folds = range(self._folds.count)
-        underway = [[Underway(self._fitting(k, chosen)) for k in folds] for chosen in fits]
+        fittings = [[self._fitting(k, chosen) for k in folds] for chosen in fits]
         trials = [Trial(values) for values in candidates]
         left = list(range(len(fits)))
         rungs = rungs_of(len(fits), max(chosen.max_passes for chosen in fits), "halving")
         for number, passes in enumerate(rungs):
-            work = [partial(self._reached, k, fits[c], underway[c][k], passes) for c in left for k in folds]
+            work = [partial(self._reached, c, k, fits[c], fittings[c][k], passes, number) for c in left for k in folds]
             found = self._lockstep.run(work)
             some = self._gathered([candidates[c] for c in left], found)
             for c, trial in zip(left, some, strict=True):
@@ -336,16 +438,18 @@ class _Search:
                 goes_on = {left[place] for place in those_that_go_on(some, self._options.score)}
                 for c in set(left) - goes_on:
                     trials[c] = replace(trials[c], note=trials[c].note or f"left out after {passes:g} passes")
-                    underway[c] = []  # and the states of its fits
+                    fittings[c] = []
+                    for k in folds:
+                        self._fits.pop(_name(c, k), None)  # states take room
                 left = sorted(goes_on)
         return trials
 
-    def _gathered(self, candidates: list[dict[str, Value]], found: list[tuple[float, float, str]]) -> list[Trial]:
+    def _gathered(self, candidates: list[dict[str, Value]], found: list[Outcome]) -> list[Trial]:
         """Trials from what came of each fold in turn."""
         count = self._folds.count
         trials = []
         for place, values in enumerate(candidates):
-            scores, passes, notes = zip(*found[place * count : (place + 1) * count], strict=True)
+            _, scores, passes, notes = zip(*found[place * count : (place + 1) * count], strict=True)
             trials.append(Trial(values, scores, sum(passes) / count, next(filter(None, notes), "")))
         return trials
 
@@ -359,3 +463,8 @@ class _Search:
 
 def _key(k: int, chosen: Train) -> tuple[Any, ...]:
     return k, *(getattr(chosen, name) for name in OF_OBJECTIVE)
+
+
+def _name(c: int, k: int) -> str:
+    """Of the fit of a candidate to a fold, or to all rows."""
+    return f"{c} {k}"

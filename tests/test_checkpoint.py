@@ -83,7 +83,7 @@ def test_a_torn_file_is_never_taken_for_whole(tmp_path: Path) -> None:
 
 def test_the_newest_that_is_whole_is_found(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path) is None
-    (tmp_path / checkpoint.FOLDER).mkdir()
+    (tmp_path / checkpoint.FIT).mkdir()
     for step in (3, 20, 100):
         checkpoint.write(checkpoint.path_of(tmp_path, step), at=progress(state_of(STATES[0])), fingerprint=str(step))
     newest = checkpoint.path_of(tmp_path, 100)

@@ -69,11 +69,12 @@ def test_a_job_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> Non
     assert tally.ends["survived"] >= 1
 
 
-def test_a_search_whose_rank_is_killed_begins_anew(data: dict[str, Path], tmp_path: Path) -> None:
-    options = ("--solver", "gd", "--tol", "0", "--max-passes", "700", "--over", "learning_rate=0.02,0.03,0.04")
+SEARCH = ("--solver", "gd", "--tol", "0", "--max-passes", "700", "--over", "learning_rate=0.02,0.03,0.04")
 
+
+def test_a_search_whose_rank_is_killed_begins_anew(data: dict[str, Path], tmp_path: Path) -> None:
     def started(name: str, ranks: int) -> chaos.Job:
-        jobs.append(chaos.Job(tmp_path / name, data["dense"], options, ranks, command="tune"))
+        jobs.append(chaos.Job(tmp_path / name, data["dense"], SEARCH, ranks, command="tune"))
         return jobs[-1]
 
     with chaos.ended() as jobs:
@@ -90,6 +91,55 @@ def test_a_search_whose_rank_is_killed_begins_anew(data: dict[str, Path], tmp_pa
     trials = [json.loads((tmp_path / name / "tuning.json").read_text())["trials"] for name in ("killed", "alone")]
     assert trials[0] == trials[1]
     assert disturbed.model() == alone.model()
+
+
+def test_a_search_stops_at_a_signal_and_goes_on(data: dict[str, Path], tmp_path: Path) -> None:
+    def started(name: str, ranks: int, *more: str) -> chaos.Job:
+        jobs.append(chaos.Job(tmp_path / name, data["dense"], SEARCH, ranks, *more, command="tune"))
+        return jobs[-1]
+
+    with chaos.ended() as jobs:
+        stopped = started("stopped", 3)
+        while stopped.status != "running":
+            assert stopped.process.poll() is None, stopped.said
+            time.sleep(0.02)
+        time.sleep(0.5)
+        os.kill(max(chaos.ranks_of(stopped.process.pid)), signal.SIGTERM)
+        assert stopped.wait()[0] == 7, stopped.said
+        assert "stopped amid a search: a signal asked for it; go on with --resume" in stopped.said
+        assert stopped.status == "stopped"
+        again, alone = started("stopped", 2, "--resume"), started("alone", 1)
+        assert again.wait()[0] == 0, again.said
+        assert alone.wait()[0] == 0, alone.said
+    trials = [json.loads((tmp_path / name / "tuning.json").read_text())["trials"] for name in ("stopped", "alone")]
+    assert trials[0] == trials[1]
+    assert again.model() == alone.model()
+
+
+def test_a_search_stops_at_a_death_where_that_is_asked_for(data: dict[str, Path], tmp_path: Path) -> None:
+    with chaos.ended() as jobs:
+        job = chaos.Job(tmp_path / "run", data["dense"], SEARCH, 3, "--on-failure", "stop", command="tune")
+        jobs.append(job)
+        while job.status != "running":
+            assert job.process.poll() is None, job.said
+            time.sleep(0.02)
+        os.kill(max(chaos.ranks_of(job.process.pid)), signal.SIGKILL)
+        assert job.wait()[0] == 8, job.said
+        assert "2 rank(s) are left (--on-failure stop)" in job.said
+
+
+def test_a_stopped_rank_does_not_hang_a_search(data: dict[str, Path], tmp_path: Path) -> None:
+    with chaos.ended() as jobs:
+        job = chaos.Job(tmp_path / "run", data["dense"], SEARCH, 3, "--stall-timeout", "3", command="tune")
+        jobs.append(job)
+        while job.status != "running":
+            assert job.process.poll() is None, job.said
+            time.sleep(0.02)
+        victim = max(chaos.ranks_of(job.process.pid))
+        os.kill(victim, signal.SIGSTOP)
+        assert job.wait()[0] == 0, job.said
+        assert f"(process {victim}) has not come to a sum for 3 s" in job.said
+        assert "beginning again with 2 rank(s)" in job.said
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])

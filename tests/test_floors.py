@@ -52,6 +52,7 @@ FLOORS = [
     {"mpigd.summary"},
     {"mpigd.findings"},
     {"mpigd.fitting"},
+    {"mpigd.searched"},
     {"mpigd.checkpoint"},
     {"mpigd.rundir"},
     {"mpigd.keeper", "mpigd.tracking", "mpigd.watch"},

@@ -157,8 +157,8 @@ def wheel(build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(build / "libmpigd/kernels", top / "build/libmpigd/kernels")
     defined = {"TYPES": ";".join(library.TYPES), "LOSSES": ";".join(library.LOSSES), "TARGETS": library.target()}
     settings = [f"-Ccmake.define.MPIGD_{key}={value}" for key, value in defined.items()]
-    make = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index")
-    run(*make, f"-Cbuild-dir={top / 'build'}", *settings, "--wheel-dir", top, TOP / "packaging/kernels")
+    make = (sys.executable, "-m", "build", "--wheel", "--no-isolation", f"-Cbuild-dir={top / 'build'}", *settings)
+    run(*make, "--outdir", top, TOP / "packaging/kernels")
     [made] = top.glob("mpigd_kernels_aot-*-py3-none-linux_*.whl")
     with zipfile.ZipFile(made) as archive:
         archive.extractall(top / "there")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from sklearn.metrics import f1_score, log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mpigd import tune
 from mpigd.comm import Comm
-from mpigd.errors import DataError, StoppedError, UsageError
+from mpigd.errors import DataError, RanksLostError, StoppedError, UsageError
+from mpigd.keeper import Keeper
 from mpigd.lockstep import Lockstep
 from mpigd.model import Model
 from mpigd.objective import Objective
@@ -209,6 +212,107 @@ def test_bits_do_not_depend_on_ranks(comm: Comm, write_data: Callable[..., Path]
     assert together.fit.model.fingerprint == alone.fit.model.fingerprint
 
 
+STOPPED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "along penalties": (("l2=1e-3,0.03,1",), {"solver": "lbfgs"}),
+    "along penalties in parts": (("l2=1e-3,0.03,0.3,1,3",), {"solver": "newton"}),
+    "all at once": (("learning_rate=0.03,0.1",), {"solver": "sgd", "max_passes": 4}),
+    "halving": (("learning_rate=1e-3..1",), {"solver": "sgd", "search": "halving", "candidates": 6, "max_passes": 9}),
+}
+
+
+@dataclass
+class Moves:
+    """Moves of searches that were made, and after which one ranks ask to stop."""
+
+    made: int = 0
+    last: int = 0
+
+
+@pytest.fixture
+def moves(comm: Comm, monkeypatch: pytest.MonkeyPatch) -> Moves:
+    found = Moves()
+
+    def offer(self: Keeper, fit: Any) -> None:
+        if isinstance(fit, tune._Search):
+            found.made += 1
+            comm.asks = comm.asks or int(found.made == found.last)
+
+    monkeypatch.setattr(tune, "OFFER", -1.0)  # after every move
+    monkeypatch.setattr(Keeper, "offer", offer)
+    return found
+
+
+@pytest.mark.parametrize("case", STOPPED)
+def test_a_search_that_is_stopped_goes_on(
+    comm: Comm, shared_path: Path, monkeypatch: pytest.MonkeyPatch, moves: Moves, case: str
+) -> None:
+    """At whatever move it is stopped: scores and model have the bits of a search that is not."""
+    monkeypatch.setattr(tune, "HESSIANS", 2 * 8 * 31**2)  # two candidates at a time
+    over, options = STOPPED[case]
+    chosen = Tune((load_table("breast_cancer").path,), over=over, loss="logistic", folds=3, **options)
+    whole = run(comm, replace(chosen, run_dir=shared_path / "whole"))
+    every, resume = moves.made, replace(chosen, run_dir=shared_path / "run", resume="yes")
+    assert whole.fit is not None
+    for share in (0.0, 0.2, 0.5, 0.8, 1.0):
+        moves.made, moves.last = 0, max(int(share * every), 1)
+        with pytest.raises(StoppedError, match="stopped amid a search: a signal asked for it"):
+            run(comm, replace(resume, resume="no"))
+        moves.made, moves.last, comm.heard = 0, 0, 0
+        comm.leave()
+        found = run(comm, resume)
+        assert moves.made <= every - max(int(share * every), 1)
+        assert found.trials == whole.trials
+        assert found.fit is not None
+        assert found.fit.model.fingerprint == whole.fit.model.fingerprint
+        comm.leave()
+        assert not (shared_path / "run" / "search").exists()
+
+
+def test_a_search_that_begins_again_after_a_death_goes_on(
+    comm: Comm, shared_path: Path, monkeypatch: pytest.MonkeyPatch, moves: Moves
+) -> None:
+    over, sgd = STOPPED["all at once"]
+    chosen = Tune((load_table("breast_cancer").path,), over=over, loss="logistic", folds=3, **sgd)
+    whole = run(comm, replace(chosen, run_dir=shared_path / "whole"))
+    every, counted = moves.made, Keeper.offer
+
+    def dies(self: Keeper, fit: Any) -> None:
+        counted(self, fit)
+        if moves.made == every // 2:
+            if comm.rank == 0:
+                assert self.save(fit) is not None
+            raise RanksLostError
+
+    monkeypatch.setattr(Keeper, "offer", dies)
+    moves.made = 0
+    with pytest.raises(RanksLostError):
+        run(comm, replace(chosen, run_dir=shared_path / "run"))
+    comm.leave()
+    monkeypatch.setattr(Keeper, "offer", counted)
+    moves.made = 0
+    found = run(comm, replace(chosen, run_dir=shared_path / "run"))
+    assert moves.made == every - every // 2
+    assert found.trials == whole.trials
+
+
+def test_a_search_goes_on_with_the_same_options_and_rows_alone(
+    comm: Comm, write_data: Callable[..., Path], shared_path: Path, moves: Moves
+) -> None:
+    table = load_table("boston")
+    path = write_data("table.h5", X=table.X, y=table.y)
+    options = Tune((path,), over=("l2=1,2",), solver="lbfgs", run_dir=shared_path / "run")
+    moves.last = 3
+    with pytest.raises(StoppedError):
+        run(comm, options)
+    comm.heard = 0
+    with pytest.raises(UsageError, match="--resume: the fit had other options: --over was"):
+        run(comm, replace(options, over=("l2=1,3",), resume="auto"))
+    comm.leave()
+    write_data("table.h5", X=table.X, y=table.y + 1.0)
+    with pytest.raises(DataError, match="its rows are not those that the fit began with"):
+        run(comm, replace(options, resume="yes"))
+
+
 def test_groups_of_ranks_find_the_same(comm: Comm, shared_path: Path) -> None:
     path = load_table("breast_cancer").path
     options: dict[str, Any] = {"loss": "logistic", "refit": False, "tol": 1e-9}
@@ -348,4 +452,5 @@ def test_wrong_scores_and_signals(comm: Comm, shared_path: Path) -> None:
             tuned(comm, path, shared_path / "run", "l2=1,2", solver="lbfgs")
     finally:
         comm.asks = comm.heard = 0
-    assert not (shared_path / "run").exists()
+    comm.leave()
+    assert (shared_path / "run" / "STATUS").read_text() == "stopped\n"

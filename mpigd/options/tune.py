@@ -78,7 +78,8 @@ class Tune(Train):
         super().__post_init__()
         require(self.path == 1, "--path", self.path, "no path with tune: let --over l2=… or l1=… give the penalties")
         require(self.init is None, "--init", self.init, "none with tune")
-        require(self.resume == "no", "--resume", self.resume, "nothing with tune, which keeps no checkpoints")
+        alone = self.rank_groups == 1
+        require(alone or self.resume == "no", "--resume", self.resume, "no --rank-groups, which keep no checkpoints")
         require(self.patience is None, "--patience", self.patience, "none with tune: folds take its place")
         require(self.candidates >= 1, "--candidates", self.candidates, "a whole number ≥ 1")
         require(self.folds >= 2, "--folds", self.folds, "a whole number ≥ 2")
