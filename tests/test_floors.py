@@ -64,7 +64,7 @@ FLOORS = [
     {"mpigd.train", "mpigd.verify"},
     {"mpigd.explain"},
     {"mpigd.estimators"},
-    {"mpigd.generate", "mpigd.tune"},
+    {"mpigd.generate", "mpigd.crossvalidation", "mpigd.tune"},
     {"mpigd.planning"},
     {"mpigd.plan"},
     {"mpigd.demo"},

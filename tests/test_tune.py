@@ -16,8 +16,9 @@ from sklearn.metrics import f1_score, log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mpigd import tune
+from mpigd import crossvalidation
 from mpigd.comm import Comm
+from mpigd.crossvalidation import CrossValidation
 from mpigd.errors import DataError, RanksLostError, StoppedError, UsageError
 from mpigd.keeper import Keeper
 from mpigd.lockstep import Lockstep
@@ -233,11 +234,11 @@ def moves(comm: Comm, monkeypatch: pytest.MonkeyPatch) -> Moves:
     found = Moves()
 
     def offer(self: Keeper, fit: Any) -> None:
-        if isinstance(fit, tune._Search):
+        if isinstance(fit, CrossValidation):
             found.made += 1
             comm.asks = comm.asks or int(found.made == found.last)
 
-    monkeypatch.setattr(tune, "OFFER", -1.0)  # after every move
+    monkeypatch.setattr(crossvalidation, "OFFER", -1.0)  # after every move
     monkeypatch.setattr(Keeper, "offer", offer)
     return found
 
@@ -247,7 +248,7 @@ def test_a_search_that_is_stopped_goes_on(
     comm: Comm, shared_path: Path, monkeypatch: pytest.MonkeyPatch, moves: Moves, case: str
 ) -> None:
     """At whatever move it is stopped: scores and model have the bits of a search that is not."""
-    monkeypatch.setattr(tune, "HESSIANS", 2 * 8 * 31**2)  # two candidates at a time
+    monkeypatch.setattr(crossvalidation, "HESSIANS", 2 * 8 * 31**2)  # two candidates at a time
     over, options = STOPPED[case]
     chosen = Tune((load_table("breast_cancer").path,), over=over, loss="logistic", folds=3, **options)
     whole = run(comm, replace(chosen, run_dir=shared_path / "whole"))
@@ -325,6 +326,10 @@ def test_groups_of_ranks_find_the_same(comm: Comm, shared_path: Path) -> None:
         assert parted.chosen == whole.chosen
     with pytest.raises(UsageError, match="--rank-groups"):
         tuned(comm, path, shared_path / "run", rank_groups=comm.size + 1)
+    with pytest.raises(UsageError, match="--rank-groups 2: expected 1 with --search halving"):
+        Tune((path,), search="halving", rank_groups=2)
+    with pytest.raises(UsageError, match="--resume auto: expected no --rank-groups"):
+        Tune((path,), resume="auto", rank_groups=2, run_dir=shared_path / "run")
 
 
 def test_lockstep_changes_nothing(comm: Comm, stored: Callable[..., Train]) -> None:

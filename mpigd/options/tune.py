@@ -80,6 +80,8 @@ class Tune(Train):
         require(self.init is None, "--init", self.init, "none with tune")
         alone = self.rank_groups == 1
         require(alone or self.resume == "no", "--resume", self.resume, "no --rank-groups, which keep no checkpoints")
+        parted = "1 with --search halving, which compares all candidates where groups try a part of them"
+        require(alone or self.search != "halving", "--rank-groups", self.rank_groups, parted)
         require(self.patience is None, "--patience", self.patience, "none with tune: folds take its place")
         require(self.candidates >= 1, "--candidates", self.candidates, "a whole number ≥ 1")
         require(self.folds >= 2, "--folds", self.folds, "a whole number ≥ 2")
