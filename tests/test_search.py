@@ -85,7 +85,9 @@ def test_spans(text: str, span: Span) -> None:
         {"fold_by": "part"},
         {"path": 3, "l2": 1.0},
         {"patience": 3, "validation_share": 0.1},
-        {"resume": "auto", "run_dir": Path("run")},
+        {"resume": "auto"},
+        {"resume": "auto", "run_dir": Path("run"), "rank_groups": 2},
+        {"search": "halving", "rank_groups": 2},
     ],
 )
 def test_what_makes_no_sense_is_refused(more: dict[str, Any]) -> None:
