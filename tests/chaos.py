@@ -203,7 +203,14 @@ class Job:
 
     def reach(self, steps: int) -> None:
         """Wait until its history has so many lines."""
-        while self.records < steps:
+        self._wait_for(lambda: self.records >= steps)
+
+    def underway(self) -> None:
+        """Wait until its run directory says that it runs."""
+        self._wait_for(lambda: self.status == "running")
+
+    def _wait_for(self, holds: Callable[[], bool]) -> None:
+        while not holds():
             assert self.process.poll() is None, self.said
             time.sleep(0.02)
 

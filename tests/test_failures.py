@@ -100,9 +100,7 @@ def test_a_search_stops_at_a_signal_and_goes_on(data: dict[str, Path], tmp_path:
 
     with chaos.ended() as jobs:
         stopped = started("stopped", 3)
-        while stopped.status != "running":
-            assert stopped.process.poll() is None, stopped.said
-            time.sleep(0.02)
+        stopped.underway()
         time.sleep(0.5)
         os.kill(max(chaos.ranks_of(stopped.process.pid)), signal.SIGTERM)
         assert stopped.wait()[0] == 7, stopped.said
@@ -120,9 +118,7 @@ def test_a_search_stops_at_a_death_where_that_is_asked_for(data: dict[str, Path]
     with chaos.ended() as jobs:
         job = chaos.Job(tmp_path / "run", data["dense"], SEARCH, 3, "--on-failure", "stop", command="tune")
         jobs.append(job)
-        while job.status != "running":
-            assert job.process.poll() is None, job.said
-            time.sleep(0.02)
+        job.underway()
         os.kill(max(chaos.ranks_of(job.process.pid)), signal.SIGKILL)
         assert job.wait()[0] == 8, job.said
         assert "2 rank(s) are left (--on-failure stop)" in job.said
@@ -132,9 +128,7 @@ def test_a_stopped_rank_does_not_hang_a_search(data: dict[str, Path], tmp_path: 
     with chaos.ended() as jobs:
         job = chaos.Job(tmp_path / "run", data["dense"], SEARCH, 3, "--stall-timeout", "3", command="tune")
         jobs.append(job)
-        while job.status != "running":
-            assert job.process.poll() is None, job.said
-            time.sleep(0.02)
+        job.underway()
         victim = max(chaos.ranks_of(job.process.pid))
         os.kill(victim, signal.SIGSTOP)
         assert job.wait()[0] == 0, job.said
